@@ -1,0 +1,3 @@
+//! Tasks, lanes, verdicts and reports. Nothing is graded yet: the room holds the `touchstone`
+//! tool's `doctor` command.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The `touchstone` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The safe launch API: devices behind one trait, typed buffers, checked launches.

@@ -1,0 +1,10 @@
+//! Touchstone for programs that link it: one crate that re-exports the rooms a user needs.
+//!
+//! * [`kernels`]: launch the kernels on a device;
+//! * [`simt`]: run PTX, ours or anyone's, on the CPU;
+//! * [`reference`]: the float64 oracles.
+#![forbid(unsafe_code)]
+
+pub use kernels_host as kernels;
+pub use reference;
+pub use simt;

@@ -1,0 +1,4 @@
+//! Developer tasks: `cargo xtask ptx`, `tidy`, `bless`.
+#![forbid(unsafe_code)]
+
+fn main() {}
