@@ -8,6 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use std::sync::Arc;
 
 type Outcome = Result<(), Failed>;
+type Test = fn(&Arc<dyn Device>) -> Outcome;
 
 fn main() {
     let gpu: Option<Arc<dyn Device>> = match Cuda::open(0) {
@@ -21,7 +22,7 @@ fn main() {
         "what_is_not_there_is_a_typed_error",
         what_is_not_there,
     )];
-    let on_gpu: [(&str, fn(&Arc<dyn Device>) -> Outcome); 3] = [
+    let on_gpu: [(&str, Test); 3] = [
         (
             "memory_holds_what_was_written",
             memory_holds_what_was_written,
