@@ -30,7 +30,7 @@ pub enum Call {
     Synchronize,
 }
 
-/// See the [module](self).
+/// A device that runs nothing: memory on the host, and a list of what it was asked.
 #[derive(Debug)]
 pub struct Recorder {
     id: DeviceId,
