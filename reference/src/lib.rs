@@ -1,3 +1,14 @@
 //! Float64 oracles: for every output element the value and a derived bound on the error a right
 //! implementation may make.
+//!
+//! Read [`numbers`] first: it says what a bound is and where it comes from. Then any family: each
+//! module opens with its formula, its conventions and its rules for odd values.
 #![forbid(unsafe_code)]
+
+pub mod cases;
+pub mod error;
+pub mod numbers;
+pub mod tensor;
+
+pub use error::{Error, Result};
+pub use tensor::View;
