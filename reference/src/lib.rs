@@ -5,6 +5,7 @@
 //! module opens with its formula, its conventions and its rules for odd values.
 #![forbid(unsafe_code)]
 
+pub mod attention;
 pub mod cases;
 pub mod error;
 pub mod numbers;

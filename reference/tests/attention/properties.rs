@@ -1,0 +1,1 @@
+//! The properties of TASKS' attention families, on the oracle.
