@@ -9,7 +9,9 @@ pub mod attention;
 pub mod cases;
 pub mod error;
 pub mod numbers;
+pub mod paged_kv;
 pub mod tensor;
+pub mod tree_attention;
 
 pub use error::{Error, Result};
 pub use tensor::View;

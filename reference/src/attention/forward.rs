@@ -244,7 +244,7 @@ impl Head<'_> {
             .map(|(w, eta)| w * eta.exp_m1())
             .sum::<f64>()
             .ln_1p();
-        let accumulate = p.gamma(n + most as usize);
+        let accumulate = p.gamma(n + most as usize + 2);
         let lost = p.underflow() / l;
         let mut moved = 0.0;
         for at in 0..n {

@@ -38,3 +38,7 @@ mod weighted;
 pub use batch::Batch;
 pub use options::{Band, Mask, Options, Window};
 pub use run::{Delta, Forward, Gradients, Method, Saved, backward, forward};
+
+pub(crate) use batch::{Layout, boundaries, check_groups};
+pub(crate) use run::{Gathered, attend};
+pub(crate) use weighted::Vectors;

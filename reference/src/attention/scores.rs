@@ -6,7 +6,8 @@ use crate::numbers::{Bounded, Precision};
 /// Turns raw dot products q·k into scores.
 ///
 /// ```text
-/// r = Σ_d q_d·k_d                 |r̂ − r| ≤ γ(D)·Σ|q_d||k_d| + D·η
+/// r = Σ_d q_d·k_d                 |r̂ − r| ≤ γ(D + 2)·Σ|q_d||k_d| + D·η
+///                                 (two for k read from int8 or int4)
 /// x = scale·r                     three roundings: the product, and a scale that was multiplied
 ///                                 by log₂e beforehand (the rounded constant and their product)
 /// s = x, or c·tanh(x/c)           |ŝ − s| ≤ c·(tanh at x ± δx) + c·ε_tanh + 2u|s|
@@ -19,7 +20,7 @@ use crate::numbers::{Bounded, Precision};
 pub(crate) struct Scoring {
     scale: f64,
     cap: Option<f64>,
-    /// γ(D).
+    /// γ(D + 2).
     dot: f64,
     /// D·η.
     underflow: f64,
@@ -39,7 +40,7 @@ impl Scoring {
         Self {
             scale: f64::from(options.scale),
             cap: options.softcap.map(f64::from),
-            dot: precision.gamma(head_size),
+            dot: precision.gamma(head_size + 2),
             underflow: head_size as f64 * precision.underflow(),
             unit: precision.unit(),
             eta: precision.underflow(),

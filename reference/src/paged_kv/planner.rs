@@ -19,6 +19,7 @@
 //! Without a cache the step that makes token `n` repeats this for all `n` tokens; with one it does
 //! it for the newest alone.
 
+use super::formats::Format;
 pub use super::planner_data::{GPUS, MODELS};
 
 /// The shape of a decoder-only transformer, as its published configuration states it.
@@ -59,7 +60,11 @@ impl Model {
 
     /// All parameters: matrices, embedding table and norms.
     pub fn parameters(&self) -> u64 {
-        let qk_norm = if self.query_key_norm { 2 * self.head_size } else { 0 };
+        let qk_norm = if self.query_key_norm {
+            2 * self.head_size
+        } else {
+            0
+        };
         let norms = self.layers * (2 * self.hidden + qk_norm) + self.hidden;
         self.matmul_parameters() + self.vocabulary * self.hidden + norms
     }
@@ -76,35 +81,13 @@ pub struct Gpu {
     pub source: &'static str,
 }
 
-/// How a cached vector is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Storage {
-    /// f16 or bf16.
-    Half,
-    /// One byte per component, one f16 scale per vector.
-    Int8,
-    /// Half a byte per component, f16 scale and zero point per vector.
-    Int4,
-}
-
-impl Storage {
-    /// Bytes of one vector of `head_size` components.
-    pub fn head_bytes(self, head_size: u64) -> u64 {
-        match self {
-            Storage::Half => 2 * head_size,
-            Storage::Int8 => head_size + 2,
-            Storage::Int4 => head_size.div_ceil(2) + 4,
-        }
-    }
-}
-
 /// The cache of one model in one format and page size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CachePlan {
     /// The model whose keys and values are kept.
     pub model: Model,
     /// How they are stored.
-    pub storage: Storage,
+    pub format: Format,
     /// Tokens per page; sequences take whole pages. Zero counts as one.
     pub page: u64,
 }
@@ -112,7 +95,7 @@ pub struct CachePlan {
 impl CachePlan {
     /// Bytes that one more token costs, over all layers, K and V.
     pub fn bytes_per_token(&self) -> u64 {
-        let head = self.storage.head_bytes(self.model.head_size);
+        let head = self.format.vector_bytes(self.model.head_size);
         self.model.layers * 2 * self.model.kv_heads * head
     }
 
@@ -146,7 +129,9 @@ impl CachePlan {
     pub fn longest_context(&self, gpu: &Gpu, load: &Load) -> Context {
         let weights = (self.model.parameters() * load.weight_bits).div_ceil(8);
         let Some(left) = gpu.memory.checked_sub(weights + load.reserve) else {
-            return Context::WeightsDoNotFit { short_by: weights + load.reserve - gpu.memory };
+            return Context::WeightsDoNotFit {
+                short_by: weights + load.reserve - gpu.memory,
+            };
         };
         let each = left / load.sequences.max(1) / self.bytes_per_token();
         let page = self.page.max(1);
@@ -173,7 +158,11 @@ pub struct Load {
 impl Default for Load {
     /// 16-bit weights, 1 GiB kept back, one sequence.
     fn default() -> Self {
-        Load { weight_bits: 16, reserve: 1 << 30, sequences: 1 }
+        Load {
+            weight_bits: 16,
+            reserve: 1 << 30,
+            sequences: 1,
+        }
     }
 }
 
@@ -219,7 +208,10 @@ impl Flops {
         let whole = |n: u64| linear * u128::from(n) + per_key * visible_up_to(n);
         let one = |n: u64| linear + per_key * u128::from(visible(n));
 
-        let mut flops = Flops { without_cache: 0, with_cache: 0 };
+        let mut flops = Flops {
+            without_cache: 0,
+            with_cache: 0,
+        };
         for step in 0..new {
             let n = prompt + step;
             flops.without_cache += whole(n);

@@ -103,9 +103,29 @@ const TOTAL_MEMORY: &str = "memory.total as nvidia-smi prints it for this produc
 
 /// GPUs the planner knows.
 pub const GPUS: &[Gpu] = &[
-    Gpu { name: "RTX 4090", memory: 24_564 * MIB, source: TOTAL_MEMORY },
-    Gpu { name: "A100-40", memory: 40_960 * MIB, source: TOTAL_MEMORY },
-    Gpu { name: "A100-80", memory: 81_920 * MIB, source: TOTAL_MEMORY },
-    Gpu { name: "H100", memory: 81_559 * MIB, source: TOTAL_MEMORY },
-    Gpu { name: "H200", memory: 143_771 * MIB, source: TOTAL_MEMORY },
+    Gpu {
+        name: "RTX 4090",
+        memory: 24_564 * MIB,
+        source: TOTAL_MEMORY,
+    },
+    Gpu {
+        name: "A100-40",
+        memory: 40_960 * MIB,
+        source: TOTAL_MEMORY,
+    },
+    Gpu {
+        name: "A100-80",
+        memory: 81_920 * MIB,
+        source: TOTAL_MEMORY,
+    },
+    Gpu {
+        name: "H100",
+        memory: 81_559 * MIB,
+        source: TOTAL_MEMORY,
+    },
+    Gpu {
+        name: "H200",
+        memory: 143_771 * MIB,
+        source: TOTAL_MEMORY,
+    },
 ];
