@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod cases;
+pub mod decision;
 pub mod error;
+pub mod layernorm;
 pub mod numbers;
+pub mod softmax_topk;
 pub mod tensor;
 
 pub use error::{Error, Result};
