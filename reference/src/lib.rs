@@ -12,6 +12,7 @@ pub mod layernorm;
 pub mod numbers;
 pub mod softmax_topk;
 pub mod tensor;
+pub mod ternary;
 
 pub use error::{Error, Result};
 pub use tensor::View;

@@ -20,6 +20,7 @@ mod bounded;
 mod compare;
 mod confidence;
 mod element;
+pub mod matmul;
 mod precision;
 mod tally;
 

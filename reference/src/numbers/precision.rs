@@ -103,13 +103,16 @@ impl Precision {
 
     /// One f32 rounding: `x(1+δ) + η`.
     pub fn round(self, x: Bounded) -> Bounded {
-        self.in_range(x.widen(self.unit() * x.magnitude() + self.underflow()))
+        self.in_range(x.widen(self.unit() * x.magnitude() + self.underflow()), 0.0)
     }
 
     /// The result of a division, square root or reciprocal square root, which may be 2 ulp (4u)
     /// off (`div.full`, `sqrt.approx`, `rsqrt.approx`).
     pub fn round_special(self, x: Bounded) -> Bounded {
-        self.in_range(x.widen(4.0 * self.unit() * x.magnitude() + self.underflow()))
+        self.in_range(
+            x.widen(4.0 * self.unit() * x.magnitude() + self.underflow()),
+            0.0,
+        )
     }
 
     /// A sum in any order: the terms' own errors, and `γ(n−1)·Σ|xᵢ|`.
@@ -137,17 +140,13 @@ impl Precision {
         let total = tally
             .total
             .widen(rounding + roundings as f64 * self.underflow());
-        // The sum is in range, but a partial sum need not be.
-        self.in_range(if tally.size > DType::F32.largest() {
-            total.widen(f64::INFINITY)
-        } else {
-            total
-        })
+        self.in_range(total, tally.size)
     }
 
-    /// A number beyond f32 overflows on the way; nothing can be said about what comes out.
-    fn in_range(self, x: Bounded) -> Bounded {
-        if x.value.is_finite() && x.magnitude() > DType::F32.largest() {
+    /// `x`, unless something of magnitude `size` on the way to it may be beyond f32: then nothing
+    /// can be said about what comes out, and the bound is infinite.
+    pub(crate) fn in_range(self, x: Bounded, size: f64) -> Bounded {
+        if x.value.is_finite() && size.max(x.magnitude()) > DType::F32.largest() {
             return Bounded::new(x.value, f64::INFINITY);
         }
         x
