@@ -5,10 +5,12 @@
 //! module opens with its formula, its conventions and its rules for odd values.
 #![forbid(unsafe_code)]
 
+pub mod beam;
 pub mod cases;
 pub mod decision;
 pub mod error;
 pub mod layernorm;
+pub mod lm;
 pub mod numbers;
 pub mod softmax_topk;
 pub mod tensor;
