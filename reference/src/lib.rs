@@ -6,11 +6,17 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod beam;
 pub mod cases;
+pub mod decision;
 pub mod error;
+pub mod layernorm;
+pub mod lm;
 pub mod numbers;
 pub mod paged_kv;
+pub mod softmax_topk;
 pub mod tensor;
+pub mod ternary;
 pub mod tree_attention;
 
 pub use error::{Error, Result};

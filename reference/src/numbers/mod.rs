@@ -20,10 +20,13 @@ mod bounded;
 mod compare;
 mod confidence;
 mod element;
+pub mod matmul;
 mod precision;
+mod tally;
 
 pub use bounded::{Bounded, BoundedTensor};
 pub use compare::{Comparison, Failure, Histogram};
 pub use confidence::{FAILURE, LAMBDA, OUTPUTS, independent};
 pub use element::{DType, Element, round_to_bits};
 pub use precision::{Accumulate, Exponential, Precision};
+pub use tally::Tally;

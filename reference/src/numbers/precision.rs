@@ -1,6 +1,6 @@
 //! The declared precision of an implementation: which roundings a right one may make.
 
-use super::{Bounded, DType, LAMBDA};
+use super::{Bounded, DType, LAMBDA, Tally};
 
 /// How products are added up. Always in f32; they differ in how they round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +59,14 @@ impl Precision {
         }
     }
 
+    /// The same without tensor cores: for families that have no matrix product to give them.
+    pub fn scalar(input: DType) -> Self {
+        Self {
+            accumulate: Accumulate::Nearest,
+            ..Self::of(input)
+        }
+    }
+
     /// The same with another output type.
     pub fn with_output(self, output: DType) -> Self {
         Self { output, ..self }
@@ -95,39 +103,53 @@ impl Precision {
 
     /// One f32 rounding: `x(1+δ) + η`.
     pub fn round(self, x: Bounded) -> Bounded {
-        x.widen(self.unit() * x.magnitude() + self.underflow())
+        self.in_range(x.widen(self.unit() * x.magnitude() + self.underflow()), 0.0)
     }
 
     /// The result of a division, square root or reciprocal square root, which may be 2 ulp (4u)
     /// off (`div.full`, `sqrt.approx`, `rsqrt.approx`).
     pub fn round_special(self, x: Bounded) -> Bounded {
-        x.widen(4.0 * self.unit() * x.magnitude() + self.underflow())
+        self.in_range(
+            x.widen(4.0 * self.unit() * x.magnitude() + self.underflow()),
+            0.0,
+        )
     }
 
     /// A sum in any order: the terms' own errors, and `γ(n−1)·Σ|xᵢ|`.
     pub fn sum(self, terms: impl IntoIterator<Item = Bounded>) -> Bounded {
-        let mut n = 0usize;
-        let (mut total, mut size) = (Bounded::exact(0.0), 0.0);
-        for term in terms {
-            n += 1;
-            total = total + term;
-            size += term.magnitude();
-        }
-        let steps = n.saturating_sub(1);
-        total.widen(self.gamma(steps) * size + steps as f64 * self.underflow())
+        self.sum_of(&terms.into_iter().collect())
+    }
+
+    /// [`Precision::sum`] of terms already tallied.
+    pub fn sum_of(self, tally: &Tally) -> Bounded {
+        self.accumulated(tally, tally.n.saturating_sub(1))
     }
 
     /// A dot product in any order: the factors' own errors, and `γ(n)·Σ|aᵢbᵢ|`.
     pub fn dot(self, pairs: impl IntoIterator<Item = (Bounded, Bounded)>) -> Bounded {
-        let mut n = 0usize;
-        let (mut total, mut size) = (Bounded::exact(0.0), 0.0);
-        for (a, b) in pairs {
-            n += 1;
-            let product = a * b;
-            total = total + product;
-            size += product.magnitude();
+        self.dot_of(&pairs.into_iter().map(|(a, b)| a * b).collect())
+    }
+
+    /// [`Precision::dot`] of products already tallied.
+    pub fn dot_of(self, tally: &Tally) -> Bounded {
+        self.accumulated(tally, tally.n)
+    }
+
+    fn accumulated(self, tally: &Tally, roundings: usize) -> Bounded {
+        let rounding = self.gamma(roundings) * tally.size;
+        let total = tally
+            .total
+            .widen(rounding + roundings as f64 * self.underflow());
+        self.in_range(total, tally.size)
+    }
+
+    /// `x`, unless something of magnitude `size` on the way to it may be beyond f32: then nothing
+    /// can be said about what comes out, and the bound is infinite.
+    pub(crate) fn in_range(self, x: Bounded, size: f64) -> Bounded {
+        if x.value.is_finite() && size.max(x.magnitude()) > DType::F32.largest() {
+            return Bounded::new(x.value, f64::INFINITY);
         }
-        total.widen(self.gamma(n) * size + n as f64 * self.underflow())
+        x
     }
 
     /// `eˣ` as this precision computes it: argument error propagated, then the function's own.
@@ -197,6 +219,15 @@ mod tests {
         assert!(sum.bound < 1e-6);
         let root = p.round_special(sum.scale(-1.0).rsqrt());
         assert!(root.admits(f64::from((-(a * b + c)).sqrt().recip())));
+    }
+
+    #[test]
+    fn what_overflows_f32_on_the_way_has_no_bound() {
+        let p = Precision::of(DType::F32);
+        let big = Bounded::exact(2e38);
+        assert_eq!(p.round(big + big).bound, f64::INFINITY);
+        let total = p.sum([big, big, -big]);
+        assert_eq!((total.value, total.bound), (2e38, f64::INFINITY));
     }
 
     #[test]
