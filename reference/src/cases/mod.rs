@@ -1,0 +1,14 @@
+//! Inputs worth testing with: a seeded generator, tensors that mix scales, and the check that a
+//! case can tell right from wrong.
+//!
+//! Everything here is a function of a seed, so a failure is replayed from one number.
+
+mod mix;
+mod null_margin;
+mod rng;
+#[cfg(any(test, feature = "proptest"))]
+pub mod strategy;
+
+pub use mix::{Pattern, mixed, mixed_row, normal};
+pub use null_margin::{NoMargin, WrongAnswer, lower_precision, null_margin, usual_wrong_answers};
+pub use rng::Rng;
