@@ -15,6 +15,7 @@ pub mod numbers;
 pub mod softmax_topk;
 pub mod tensor;
 pub mod ternary;
+pub mod tree;
 
 pub use error::{Error, Result};
 pub use tensor::View;
