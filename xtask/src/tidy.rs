@@ -215,8 +215,11 @@ fn test_data_is_discovered(
             }
         }
         for folder in folders {
-            // insta keeps its files in `snapshots`; a folder with a mod.rs is code.
-            let is_code = at.join(&folder).join("mod.rs").is_file();
+            // insta keeps its files in `snapshots`; a folder with a main.rs is a test program that
+            // cargo finds, one with a mod.rs part of one.
+            let is_code = ["main.rs", "mod.rs"]
+                .iter()
+                .any(|f| at.join(&folder).join(f).is_file());
             let walked = programs.contains(&format!("\"{folder}\""))
                 || programs.contains(&format!("/{folder}\""));
             if folder != "snapshots" && !is_code && !walked {
