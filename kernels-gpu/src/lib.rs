@@ -35,13 +35,14 @@
 #[cfg(any(target_arch = "nvptx64", doc))]
 pub mod device;
 mod entry;
+#[cfg(not(target_arch = "nvptx64"))]
+mod families;
 pub mod probes;
 pub mod softmax_topk;
 
 pub use entry::{Entry, Family};
-
-/// Every family there is, in the order of their files.
-pub const FAMILIES: &[Family] = &[probes::FAMILY, softmax_topk::FAMILY];
+#[cfg(not(target_arch = "nvptx64"))]
+pub use families::FAMILIES;
 
 #[cfg(target_arch = "nvptx64")]
 #[panic_handler]

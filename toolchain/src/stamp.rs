@@ -40,6 +40,9 @@ pub fn source_hash(
     let mut files = vec![PathBuf::from("Cargo.toml")];
     collect(device_crate, Path::new("src"), &mut files)?;
     files.retain(|file| {
+        if file == Path::new("src/families.rs") {
+            return false; // the list of all families, which only the host sees
+        }
         let module = file
             .components()
             .nth(1)
@@ -64,7 +67,8 @@ pub fn source_hash(
         let text = fs::read(&path).map_err(|source| ReadError { path, source })?;
         let name = file.to_string_lossy().replace('\\', "/");
         // A checkout may have other line ends.
-        let text: Vec<u8> = text.into_iter().filter(|byte| *byte != b'\r').collect();
+        let text = String::from_utf8_lossy(&text).replace('\r', "");
+        let text = without_names(&text, families.iter().filter(|name| **name != family));
         hash.update(format!("{name}\0{}\0", text.len()));
         hash.update(text);
     }
@@ -73,6 +77,26 @@ pub fn source_hash(
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect())
+}
+
+/// The lines that do no more than name another family: its module and its cargo feature. A new
+/// family must not make the others' PTX stale.
+fn without_names<'a>(text: &str, others: impl Iterator<Item = &'a &'a str>) -> String {
+    let names: Vec<_> = others
+        .flat_map(|name| {
+            [
+                format!("pub mod {};", module_of(name)),
+                format!("{name} = []"),
+            ]
+        })
+        .collect();
+    text.lines()
+        .filter(|line| !names.iter().any(|name| name == line))
+        .fold(String::new(), |mut kept, line| {
+            kept.push_str(line);
+            kept.push('\n');
+            kept
+        })
 }
 
 fn collect(root: &Path, at: &Path, files: &mut Vec<PathBuf>) -> Result<(), ReadError> {
@@ -165,7 +189,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("touchstone-stamp-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         write(&root, "Cargo.toml", "[package]");
-        write(&root, "src/lib.rs", "mod one;");
+        write(&root, "src/lib.rs", "pub mod one;\n");
         write(&root, "src/one.rs", "1");
         write(&root, "src/the_other/kernel.rs", "2");
         write(&root, "src/device/warp.rs", "3");
@@ -180,6 +204,17 @@ mod tests {
         write(&root, "src/device/warp.rs", "33");
         assert_ne!(one, hash(&root, "one"));
         assert_ne!(other, hash(&root, "the-other"));
+
+        let one = hash(&root, "one");
+        write(&root, "src/lib.rs", "pub mod one;\npub mod the_other;\n");
+        write(&root, "src/families.rs", "a list");
+        assert_eq!(
+            one,
+            hash(&root, "one"),
+            "the name of another family does not count"
+        );
+        write(&root, "src/lib.rs", "pub mod one;\npub mod common;\n");
+        assert_ne!(one, hash(&root, "one"), "other modules do");
 
         let one = hash(&root, "one");
         write(&root, "src/one.rs", "1\r");
