@@ -4,7 +4,7 @@ and what must come out. The format is described in `../README.md`."""
 from dataclasses import dataclass, field
 
 WIDTH = {
-    "u8": 8, "s8": 8, "b8": 8, "u16": 16, "s16": 16, "b16": 16, "f16": 16, "bf16": 16,
+    "u8": 8, "s8": 8, "b8": 8, "e4m3": 8, "e5m2": 8, "u16": 16, "s16": 16, "b16": 16, "f16": 16, "bf16": 16,
     "u32": 32, "s32": 32, "b32": 32, "f32": 32, "u64": 64, "s64": 64, "b64": 64, "f64": 64,
 }  # fmt: skip
 # Registers for 8-bit values are 16 bits wide; the half formats live in `.b16`.
@@ -122,19 +122,21 @@ def pointers(buffers, index="%i", per_thread=None):
     return out
 
 
-def elementwise(family, name, instruction, spec, ins, outs, code, extra=(), **more):
+def elementwise(family, name, instruction, spec, ins, outs, code, extra=(), narrow=False, **more):
     """Every thread loads `%a0…` at its index, runs `code`, stores `%d0…`.
 
-    `ins` and `outs` are lists of (dtype, values); `extra` declares scratch registers.
+    `ins` and `outs` are lists of (dtype, values); `extra` declares scratch registers;
+    `narrow` keeps 8-bit values in 8-bit registers.
     """
+    wide = {} if narrow else REGISTER
     count = len(ins[0][1] if ins else outs[0][1])
     assert count <= 1024, name
     buffers = [Buffer(f"in{k}", t, initial=v) for k, (t, v) in enumerate(ins)]
     buffers += [Buffer(f"out{k}", t, expect=v) for k, (t, v) in enumerate(outs)]
     assert all(b.length == count for b in buffers), name
     registers = [".u32 %i"] + [f".u64 %{b.name}" for b in buffers]
-    registers += [f".{REGISTER.get(t, t)} %a{k}" for k, (t, _) in enumerate(ins)]
-    registers += [f".{REGISTER.get(t, t)} %d{k}" for k, (t, _) in enumerate(outs)]
+    registers += [f".{wide.get(t, LOAD.get(t, t))} %a{k}" for k, (t, _) in enumerate(ins)]
+    registers += [f".{wide.get(t, LOAD.get(t, t))} %d{k}" for k, (t, _) in enumerate(outs)]
     registers += list(extra)
     body = ["mov.u32 %i, %tid.x;"] + pointers(buffers)
     for k, (t, _) in enumerate(ins):
