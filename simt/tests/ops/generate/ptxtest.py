@@ -146,3 +146,23 @@ def elementwise(family, name, instruction, spec, ins, outs, code, extra=(), narr
         body.append(f"st.global.{LOAD.get(t, t)} [%out{k}], %d{k};")
     return Test(family, name, instruction, spec, buffers, body, registers,
                 block=(count, 1, 1), **more)  # fmt: skip
+
+
+def kernel(family, name, instruction, spec, buffers, code, registers=(), per_thread=None, **more):
+    """A module with `%i` = thread index and `%<buffer>` = this thread's address in each
+    buffer (`per_thread[buffer]` elements apart, 1 unless said, 0 for the buffer's start)."""
+    declared = [".u32 %i"] + [f".u64 %{b.name}" for b in buffers] + list(registers)
+    body = ["mov.u32 %i, %tid.x;"] + pointers(buffers, per_thread=per_thread) + list(code)
+    return Test(family, name, instruction, spec, buffers, body, declared, **more)
+
+
+def given(name, dtype, values):
+    return Buffer(name, dtype, initial=list(values))
+
+
+def wanted(name, dtype, values):
+    return Buffer(name, dtype, expect=list(values))
+
+
+def changed(name, dtype, before, after):
+    return Buffer(name, dtype, initial=list(before), expect=list(after))
