@@ -74,7 +74,7 @@ def main():
         elif args.what == "triton" and (case / "source.py").exists():
             import triton_ptx
 
-            triton_ptx.build(case, load(case / "source.py"))
+            triton_ptx.build(case)
     for line in wrong:
         print(line, file=sys.stderr)
     sys.exit(bool(wrong))
