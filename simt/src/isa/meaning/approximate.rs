@@ -26,6 +26,16 @@ pub(crate) fn exp2(x: f32) -> f32 {
     if x.is_nan() { super::float::NAN32 } else { y }
 }
 
+/// `a / b` as a product with the reciprocal, which is flushed: beyond 2^126 the quotient is zero.
+pub(crate) fn div(a: f32, b: f32) -> f32 {
+    let reciprocal = super::float::flush(1.0 / b);
+    if b.abs() > f32::from_bits(0x7e80_0000) {
+        a * reciprocal
+    } else {
+        a / b
+    }
+}
+
 macro_rules! through_f64 {
     ($($(#[$doc:meta])* $name:ident = $f:expr;)*) => {$(
         $(#[$doc])*
