@@ -64,6 +64,16 @@ pub enum Error {
         /// What may be given, in words.
         allowed: String,
     },
+    /// A cache has no page left for what was asked. Free sequences, or make the cache larger.
+    #[error("out of pages: {asked} asked, {free} of {pages} free")]
+    OutOfPages {
+        /// Pages that the step needs.
+        asked: usize,
+        /// Pages that are free.
+        free: usize,
+        /// Pages there are.
+        pages: usize,
+    },
 }
 
 /// Result of everything in this crate that can be given wrong input.
@@ -107,6 +117,7 @@ impl Error {
             | Self::Zero { argument }
             | Self::Argument { argument, .. }
             | Self::Entry { argument, .. } => argument,
+            Self::OutOfPages { .. } => "pages",
         }
     }
 }

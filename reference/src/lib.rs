@@ -5,6 +5,7 @@
 //! module opens with its formula, its conventions and its rules for odd values.
 #![forbid(unsafe_code)]
 
+pub mod attention;
 pub mod beam;
 pub mod cases;
 pub mod decision;
@@ -12,10 +13,12 @@ pub mod error;
 pub mod layernorm;
 pub mod lm;
 pub mod numbers;
+pub mod paged_kv;
 pub mod softmax_topk;
 pub mod tensor;
 pub mod ternary;
 pub mod tree;
+pub mod tree_attention;
 
 pub use error::{Error, Result};
 pub use tensor::View;
