@@ -51,15 +51,18 @@ fn finish<P: Fn(&[f64]) -> Vec<f64>>(
 ) -> Result<BoundedTensor> {
     let magnitudes: Vec<f64> = left.iter().map(|x| x.abs()).collect();
     let value = product(&|d, t| d * f64::from(t))(left);
-    let size = product(&|d, t| d * (f64::from(t) + 2.0))(&magnitudes);
+    let codes = product(&|d, t| d * (f64::from(t) + 1.0))(&magnitudes);
+    let offset = product(&|d, _| d)(&magnitudes);
     let shift = product(&|d, t| (precision.weights.round(d) - d) * f64::from(t))(left);
     let gamma = precision.gamma(terms);
     let underflow = terms as f64 * precision.underflow();
     let items = value
         .iter()
-        .zip(&size)
+        .zip(&codes)
+        .zip(&offset)
         .zip(&shift)
-        .map(|((&value, &size), &shift)| {
+        .map(|(((&value, &codes), &offset), &shift)| {
+            let size = codes.hypot(offset);
             let sum = Bounded::new(value, gamma * size + shift.abs() + underflow);
             precision.store(precision.in_range(sum, size))
         })
