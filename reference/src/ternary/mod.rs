@@ -29,10 +29,10 @@
 //! the largest f16 is refused.
 //!
 //! Bounds. Products `±x·d` are exact up to one rounding (of the scaled partial sum or of the
-//! product), sums run over K terms in any order. Kernels may sum codes, `Σ x·d·code − Σ x·d`, whose
-//! two sums are rounded independently, so the bound is `γ(K)·√(A² + B²)` with `A = Σ|x|·d·code` and
-//! `B = Σ|x|·d`; summing `x·d·t` directly stays within `γ(K)·B`. Where the precision lets weights be
-//! rounded to a 16-bit type that d does not fit (bf16), the exact shift this makes,
+//! product), sums run over K terms in any order: γ(K) times the largest partial sum. Kernels may sum
+//! codes, `Σ x·d·code − Σ x·d`, whose two sums are rounded independently: both partial sums enter, by
+//! the root of their squares. Where the precision lets weights be rounded to a 16-bit type that d
+//! does not fit (bf16), the exact shift this makes,
 //! `|Σ x·(round(Ŵ) − Ŵ)|`, is added.
 
 mod format;
