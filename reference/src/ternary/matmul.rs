@@ -63,11 +63,17 @@ pub fn input_gradient<T: Element>(
     )
 }
 
+/// A product of the left factor with a matrix of weights.
+type Full<'a> = &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>;
+
+/// A product of the left factor with the scales.
+type Scaled<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
+
 /// A product's two forms: with a matrix of K weights per row, and with the scales alone, as if every
 /// sign were +1.
 struct Products<'a> {
-    full: &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>,
-    scaled: &'a dyn Fn(&[f64]) -> Vec<f64>,
+    full: Full<'a>,
+    scaled: Scaled<'a>,
 }
 
 /// Value and bound of a product with packed weights, `terms` to a sum (see the module's head).
