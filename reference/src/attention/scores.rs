@@ -1,0 +1,190 @@
+//! Scores and the exponential of them, with their errors.
+
+use super::Options;
+use crate::numbers::{Bounded, Precision};
+
+/// Turns raw dot products q·k into scores.
+///
+/// ```text
+/// r = Σ_d q_d·k_d                 |r̂ − r| ≤ γ(D + 2)·Σ|q_d||k_d| + D·η
+///                                 (two for k read from int8 or int4)
+/// x = scale·r                     three roundings: the product, and a scale that was multiplied
+///                                 by log₂e beforehand (the rounded constant and their product)
+/// s = x, or c·tanh(x/c)           |ŝ − s| ≤ c·(tanh at x ± δx) + c·ε_tanh + 2u|s|
+/// ```
+///
+/// tanh may be made of one exponential, `1 − 2/(e^{2t}+1)`: absolute error at most half that of the
+/// exponential (relative 4u, and its argument's `3·2|t|u`, damped by `sech² t`, so `|t|sech² t < ½`)
+/// plus a division: `ε_tanh = 2u + 3u + 4u`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scoring {
+    scale: f64,
+    cap: Option<f64>,
+    /// γ(D + 2).
+    dot: f64,
+    /// D·η.
+    underflow: f64,
+    unit: f64,
+    eta: f64,
+}
+
+/// A score and, under a softcap, the derivative ds/dx.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Score {
+    pub(crate) score: Bounded,
+    pub(crate) slope: Bounded,
+}
+
+impl Scoring {
+    pub(crate) fn new(options: &Options, head_size: usize, precision: Precision) -> Self {
+        Self {
+            scale: f64::from(options.scale),
+            cap: options.softcap.map(f64::from),
+            dot: precision.gamma(head_size + 2),
+            underflow: head_size as f64 * precision.underflow(),
+            unit: precision.unit(),
+            eta: precision.underflow(),
+        }
+    }
+
+    /// The score of a raw dot product `raw`, where `size = Σ|q_d||k_d|`.
+    pub(crate) fn score(&self, raw: f64, size: f64) -> Bounded {
+        let x = self.scaled(raw, size);
+        match self.cap {
+            None => x,
+            Some(cap) => cap_score(x, cap, self.unit),
+        }
+    }
+
+    /// The score and its derivative with respect to the scaled product.
+    pub(crate) fn score_and_slope(&self, raw: f64, size: f64) -> Score {
+        let score = self.score(raw, size);
+        let slope = match self.cap {
+            None => Bounded::exact(1.0),
+            Some(cap) => {
+                // 1 − t² with t = s/c: 2|t|Δt + Δt², two roundings.
+                let t = score.scale(1.0 / cap);
+                let error = (2.0 * t.value.abs() + t.bound) * t.bound + 2.0 * self.unit;
+                Bounded::new(1.0 - t.value * t.value, error)
+            }
+        };
+        Score { score, slope }
+    }
+
+    fn scaled(&self, raw: f64, size: f64) -> Bounded {
+        let raw_error = self.dot * size + self.underflow;
+        let value = self.scale * raw;
+        Bounded::new(
+            value,
+            self.scale.abs() * raw_error + 3.0 * self.unit * value.abs() + self.eta,
+        )
+    }
+}
+
+fn cap_score(x: Bounded, cap: f64, unit: f64) -> Bounded {
+    let t = (x.value / cap).tanh();
+    // tanh is monotone: its error is that at an end of the argument's interval.
+    let up = ((x.value + x.bound) / cap).tanh() - t;
+    let down = t - ((x.value - x.bound) / cap).tanh();
+    let value = cap * t;
+    Bounded::new(
+        value,
+        cap * (up.max(down) + 9.0 * unit) + 2.0 * unit * value.abs(),
+    )
+}
+
+/// Relative error, as an exponent, of a weight `exp(s − r)` where the score s has the error
+/// `score.bound` and `reference` stands for r: the running maximum m, or the saved lse.
+///
+/// The weight is made in base 2 as `ex2(s·c − r·c)`, `c = log₂e`. Let m_t be the maximum when the
+/// key's tile is read, later replaced by m, `s ≤ m_t ≤ m`, or `m_t = m = lse`:
+///
+/// ```text
+/// product s·c, product m_t·c                        u|s| + u·max(|s|,|m|)
+/// difference s − m_t, corrections m_t − m … (they   2u|m − s|
+///   telescope; product and difference each)
+/// merging parts by their stored lse                 3u·max(|s|,|m|)
+/// ```
+///
+/// together at most `7u(|s| + |m|)`; then `4u` of ex2 and `2u` of rounding.
+pub(crate) fn exponent_error(score: Bounded, reference: f64, unit: f64) -> f64 {
+    score.bound + unit * (7.0 * (score.value.abs() + reference.abs()) + 6.0)
+}
+
+/// Error of one correction `exp(m_old − m_new)` beyond its argument's: ex2 and two products.
+pub(crate) const CORRECTION_UNITS: f64 = 6.0;
+
+/// For each key, how many times its weight may be rescaled after it was added: the later records
+/// of the running maximum, whichever end the keys are read from, and a merge of parts as a tree.
+pub(crate) fn corrections_after(scores: &[f64], counts: &mut [f64]) {
+    let merges = 1.0 + (scores.len().max(1) as f64).log2();
+    counts.fill(merges);
+    records_after(scores.iter().copied(), counts.iter_mut(), merges);
+    records_after(
+        scores.iter().rev().copied(),
+        counts.iter_mut().rev(),
+        merges,
+    );
+}
+
+/// Raises each count to `base` plus the records that follow its score in this order.
+fn records_after<'a>(
+    scores: impl Iterator<Item = f64> + Clone,
+    counts: impl Iterator<Item = &'a mut f64>,
+    base: f64,
+) {
+    let is_record = |maximum: &mut f64, score: f64| {
+        let higher = score > *maximum;
+        *maximum = maximum.max(score);
+        Some(higher)
+    };
+    let records = scores.clone().scan(f64::NEG_INFINITY, is_record);
+    let mut left = records.clone().filter(|&record| record).count();
+    for (record, count) in records.zip(counts) {
+        left -= usize::from(record);
+        *count = count.max(base + left as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numbers::DType;
+
+    #[test]
+    fn corrections_are_the_later_records_from_the_worse_end() {
+        let mut counts = [0.0; 4];
+        corrections_after(&[1.0, 3.0, 2.0, 4.0], &mut counts);
+        // Forward records: 1, 3, 4. Backward: 4 only. Two levels of merging and one more.
+        assert_eq!(counts, [5.0, 4.0, 4.0, 3.0]);
+        corrections_after(&[4.0, 2.0, 3.0, 1.0], &mut counts);
+        assert_eq!(counts, [3.0, 4.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn a_capped_score_is_off_by_what_tanh_does_to_the_product() {
+        let precision = Precision::of(DType::F32);
+        let options = Options::new(0.5).softcap(2.0);
+        let scoring = Scoring::new(&options, 64, precision);
+        // Saturated: a large product with a large error still gives ±c.
+        let score = scoring.score(1e4, 1e6);
+        assert!((score.value - 2.0).abs() < 1e-12 && score.bound < 4e-6);
+        // Near zero tanh is the identity.
+        let plain = Scoring::new(&Options::new(0.5), 64, precision).score(1e-3, 1.0);
+        let capped = scoring.score(1e-3, 1.0);
+        assert!((capped.bound - plain.bound - 18.0 * precision.unit()).abs() < 1e-8);
+    }
+
+    #[test]
+    fn the_slope_is_the_derivative_of_the_score() {
+        let options = Options::new(0.7).softcap(3.0);
+        let scoring = Scoring::new(&options, 1, Precision::of(DType::F32));
+        for raw in [-9.0, -1.0, 0.0, 0.3, 5.0] {
+            let h = 1e-5;
+            let up = scoring.score(raw + h, 0.0).value;
+            let down = scoring.score(raw - h, 0.0).value;
+            let slope = scoring.score_and_slope(raw, 0.0).slope.value;
+            assert!(((up - down) / (2.0 * h * f64::from(0.7f32)) - slope).abs() < 1e-9);
+        }
+    }
+}

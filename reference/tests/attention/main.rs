@@ -1,0 +1,7 @@
+//! Attention oracles against definitions, finite differences and the properties of their tasks.
+
+mod formula;
+mod golden;
+mod naive;
+mod properties;
+mod sample;

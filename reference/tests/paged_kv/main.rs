@@ -1,0 +1,7 @@
+//! The paged cache against a cache without pages, the planner against published figures, and
+//! attention over pages and trees against attention over plain tensors.
+
+mod attention;
+mod cache;
+mod planner;
+mod tree;
