@@ -168,12 +168,10 @@ impl Row<'_> {
             column.dbeta.add(Bounded::exact(dy));
         }
         let c1 = match self.mean {
-            Some(_) => precision.sum(g.iter().copied()).scale(1.0 / width),
+            Some(_) => precision.sum(g.iter().copied()) / Bounded::exact(width),
             None => Bounded::exact(0.0),
         };
-        let c2 = precision
-            .dot(g.iter().copied().zip(xhat.iter().copied()))
-            .scale(1.0 / width);
+        let c2 = precision.dot(g.iter().copied().zip(xhat.iter().copied())) / Bounded::exact(width);
         let (c1, c2) = (precision.round_special(c1), precision.round_special(c2));
         g.iter()
             .zip(&xhat)
