@@ -9,7 +9,8 @@
 //! |ô − o| ≤ Σ_j h_j|v_j − c| + |o − c|·Σ_j h_j      h_j = w_j(e^{η_j} − 1) / Σ_k w_k e^{−η_k}
 //!         + Σ_j γ(n + R)·w⁺_j|v_j|                  the sum over n keys with R corrections
 //!         + T(r_j = u_P·w⁺_j, v_j)                  P rounded to 16 bits (see `weighted`)
-//!         + (γ(n + R) + 8u)·(|o| + above)           l's own sum, the division, one merge
+//!         + (γ(n + R) + 8u + 3u|lse|)·(|o| + above) l's own sum, the division; a merge of parts
+//!                                                   by exp(lse_part − lse), each lse rounded
 //! ```
 //!
 //! for any c (we take the median of each component: errors of scores do not move a constant V). The
@@ -62,7 +63,7 @@ struct RowWeights {
     moved: f64,
     /// The sink's share alone.
     sink_moved: f64,
-    /// γ(n + R) + 8u.
+    /// γ(n + R) + 8u + 3u|lse|.
     relative: f64,
     reach: Reach,
 }
@@ -339,7 +340,7 @@ impl Head<'_> {
             lse,
             moved: total,
             sink_moved,
-            relative: accumulate + 8.0 * u,
+            relative: accumulate + u * (8.0 + 3.0 * (m + log_l).abs()),
             reach,
         }
     }
