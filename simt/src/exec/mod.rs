@@ -10,6 +10,6 @@ pub mod machine;
 mod misc;
 pub(crate) mod observer;
 pub mod registers;
-mod step;
+pub(crate) mod step;
 mod straight;
 pub(crate) mod warp;
