@@ -11,6 +11,6 @@ mod matrix;
 mod misc;
 pub(crate) mod observer;
 pub mod registers;
-mod step;
+pub(crate) mod step;
 mod straight;
 pub(crate) mod warp;
