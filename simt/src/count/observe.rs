@@ -161,7 +161,9 @@ impl Tally {
         blocks: u64,
         threads: u32,
     ) -> Counters {
-        let mut lines: BTreeMap<(u32, (u32, u32, u32)), (u32, Counts)> = BTreeMap::new();
+        /// PTX line and source position, to the first instruction there and its counts.
+        type Lines = BTreeMap<(u32, (u32, u32, u32)), (u32, Counts)>;
+        let mut lines = Lines::new();
         let (mut warps, mut lanes) = (0u64, 0u64);
         for (pc, site) in program.sites.iter().enumerate() {
             warps = warps.wrapping_add(self.warps[pc]);
