@@ -56,7 +56,7 @@ pub fn model(probe: &str) -> Option<Model> {
         "probe_shuffle_down" => |a| Expected::bits(|i| if i % 32 > 26 { a[i] } else { a[i + 5] }),
         "probe_shuffle_xor" => |a| Expected::bits(|i| a[i ^ 21]),
         "probe_shuffle_xor_u64" => {
-            |a| Expected::first((0..2 * N).map(|i| a[i / N * N + (i % N ^ 9)]))
+            |a| Expected::first((0..2 * N).map(|i| a[i / N * N + ((i % N) ^ 9)]))
         }
         "probe_shuffle_in" => |a| Expected::bits(|i| a[i / 8 * 8 + 2]),
         "probe_shuffle_up_in" => |a| Expected::bits(|i| if i % 8 < 3 { a[i] } else { a[i - 3] }),

@@ -22,10 +22,10 @@ pub fn model(probe: &str) -> Option<Model> {
         | "probe_shared_dynamic"
         | "probe_copy_4" => |a| Expected::bits(|i| a[i ^ 32]),
         "probe_shared_u64" | "probe_shared_f64" => {
-            |a| Expected::first((0..2 * N).map(|i| a[i / N * N + (i % N ^ 32)]))
+            |a| Expected::first((0..2 * N).map(|i| a[i / N * N + ((i % N) ^ 32)]))
         }
         "probe_shared_quads" => {
-            |a| Expected::first((0..4 * N).map(|i| a[i / N * N + (i % N ^ 32)]))
+            |a| Expected::first((0..4 * N).map(|i| a[i / N * N + ((i % N) ^ 32)]))
         }
         // Written at (at / 32, at % 32), read at (at % 8, at / 8).
         "probe_shared_swizzled" => {
