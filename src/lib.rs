@@ -2,9 +2,14 @@
 //!
 //! * [`kernels`]: launch the kernels on a device;
 //! * [`simt`]: run PTX, ours or anyone's, on the CPU;
-//! * [`reference`]: the float64 oracles.
+//! * [`mod@reference`]: the float64 oracles.
 #![forbid(unsafe_code)]
 
 pub use kernels_host as kernels;
 pub use reference;
 pub use simt;
+
+/// The README's example is compiled with the documentation tests.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,4 +1,76 @@
 //! The `touchstone` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use grading::{doctor, run};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Our own fault, by sysexits.
+const EX_SOFTWARE: u8 = 70;
+
+#[derive(Parser)]
+#[command(
+    name = "touchstone",
+    version,
+    about = "Tests GPU kernels against float64 oracles"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what this machine has of what the project can use, and how to get the rest
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a kernel of a PTX file on the CPU, with every access checked
+    #[command(
+        after_help = "Exit codes: 0 ran clean; 1 the program is at fault; 2 usage; \
+        3 unsupported; 4 a limit; 70 our own bug."
+    )]
+    Run(Box<run::RunArguments>),
+}
+
+fn main() -> ExitCode {
+    // A panic is our own fault, whatever the command was; it has its own exit code.
+    std::panic::catch_unwind(main_or_panic).unwrap_or_else(|_| {
+        eprintln!("touchstone: this is a bug of touchstone's, not of the program it was given");
+        ExitCode::from(EX_SOFTWARE)
+    })
+}
+
+fn main_or_panic() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => match run::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(error.exit_code())
+            }
+        },
+        Command::Doctor { json } => {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let target = root.parent().unwrap_or(root).join("target");
+            let report = doctor::Report::examine(&target);
+            if !json {
+                print!("{report}");
+                return ExitCode::SUCCESS;
+            }
+            match serde_json::to_string_pretty(&report) {
+                Ok(text) => {
+                    println!("{text}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("touchstone: the report cannot be written as JSON: {error}");
+                    ExitCode::from(EX_SOFTWARE)
+                }
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@
 //! Prints the distribution of error ÷ bound per output, type and order, then every failure. Its
 //! result is recorded in `CALIBRATION.md`.
 
-#[path = "../calibration/mod.rs"]
+#[path = "../calibration/attention/mod.rs"]
 mod calibration;
 
 use calibration::campaign::{honest_case, wrong_case};

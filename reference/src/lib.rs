@@ -17,6 +17,7 @@ pub mod paged_kv;
 pub mod softmax_topk;
 pub mod tensor;
 pub mod ternary;
+pub mod tree;
 pub mod tree_attention;
 
 pub use error::{Error, Result};

@@ -1,7 +1,7 @@
 //! A fixed sample of the attention campaign (`examples/calibrate_attention.rs`): every honest order
 //! of summation passes, every mistake is found in every case.
 
-#[path = "../calibration/mod.rs"]
+#[path = "../calibration/attention/mod.rs"]
 mod calibration;
 
 use calibration::campaign::{honest_case, wrong_case};

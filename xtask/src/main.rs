@@ -1,4 +1,72 @@
-//! Developer tasks: `cargo xtask ptx`, `tidy`, `bless`.
+//! Developer tasks: `cargo xtask ptx` builds the device code, `tidy` holds the workspace to what
+//! ARCHITECTURE.md says, `bless` accepts new snapshots.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod ptx;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer tasks")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build every kernel for every target into kernels-gpu/ptx/
+    Ptx {
+        /// Build and compare with what is checked in, and change nothing
+        #[arg(long)]
+        check: bool,
+        /// Only this family
+        #[arg(long)]
+        family: Option<String>,
+    },
+    /// Check layering, file sizes, SAFETY comments and test discovery
+    Tidy,
+    /// Run the tests and accept every snapshot as it is now
+    Bless,
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Ptx { check, family } => {
+            ptx::run(&root(), check, family.as_deref()).map_err(|error| error.to_string())
+        }
+        Task::Tidy => tidy::run(&root()),
+        Task::Bless => bless(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bless() -> Result<(), String> {
+    let status = Command::new(env!("CARGO"))
+        .args(["test", "--workspace"])
+        .env("INSTA_UPDATE", "always")
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("some tests fail for other reasons".into())
+    }
+}

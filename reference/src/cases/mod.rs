@@ -3,12 +3,18 @@
 //!
 //! Everything here is a function of a seed, so a failure is replayed from one number.
 
+pub mod beam;
+mod build;
+pub mod layernorm;
 mod mix;
 mod null_margin;
 mod rng;
+pub mod softmax_topk;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategy;
+pub mod ternary;
 
+pub use build::{Case, build};
 pub use mix::{Pattern, mixed, mixed_row, normal};
 pub use null_margin::{NoMargin, WrongAnswer, lower_precision, null_margin, usual_wrong_answers};
 pub use rng::Rng;

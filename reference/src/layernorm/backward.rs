@@ -136,8 +136,8 @@ impl Row<'_> {
     /// Roundings: x−μ and ·ρ (two for x̂), dy·γ (one), then
     ///
     /// ```text
-    /// c₁ = Σg/D     γ(D−1)·Σ|g|/D     + the division
-    /// c₂ = Σg·x̂/D   γ(D)·Σ|g·x̂|/D    + the division
+    /// c₁ = Σg/D     a sum of D terms     + the division
+    /// c₂ = Σg·x̂/D   a dot product of D   + the division
     /// dx = ρ·s,  s = g − c₁ − x̂·c₂ in any order: γ(2)·(|g| + |c₁| + |x̂·c₂|)
     /// ```
     ///
@@ -168,12 +168,10 @@ impl Row<'_> {
             column.dbeta.add(Bounded::exact(dy));
         }
         let c1 = match self.mean {
-            Some(_) => precision.sum(g.iter().copied()).scale(1.0 / width),
+            Some(_) => precision.sum(g.iter().copied()) / Bounded::exact(width),
             None => Bounded::exact(0.0),
         };
-        let c2 = precision
-            .dot(g.iter().copied().zip(xhat.iter().copied()))
-            .scale(1.0 / width);
+        let c2 = precision.dot(g.iter().copied().zip(xhat.iter().copied())) / Bounded::exact(width);
         let (c1, c2) = (precision.round_special(c1), precision.round_special(c2));
         g.iter()
             .zip(&xhat)

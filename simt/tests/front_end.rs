@@ -1,0 +1,125 @@
+//! The front end: what it reads from real text, and what it says about bad text.
+
+use simt::ptx::types::ScalarType;
+use std::fmt::Write;
+
+const HEAD: &str = ".version 8.0\n.target sm_90a\n.address_size 64\n";
+
+#[test]
+fn an_entry_shows_its_signature() {
+    let text = format!(
+        "{HEAD}.visible .entry k(\n\t.param .u64 .ptr .global .align 16 a,\n\t.param .f32 b,\n\
+         \t.param .align 8 .b8 c[24]\n)\n.maxntid 128, 1, 1\n.minnctapersm 2\n{{\n\tret;\n}}\n"
+    );
+    let module = simt::ptx::parse(&text).expect("parses");
+    let entry = module.entry("k").expect("is an entry");
+    let shown: Vec<_> = (entry.params().iter())
+        .map(|p| (p.name.text.as_str(), p.ty, p.array, p.align, p.size()))
+        .collect();
+    let want = [
+        ("a", ScalarType::U64, None, 8, 8),
+        ("b", ScalarType::F32, None, 4, 4),
+        ("c", ScalarType::B8, Some(24), 8, 24),
+    ];
+    assert_eq!(shown, want);
+    assert_eq!(entry.bounds().max_threads, Some([128, 1, 1]));
+    assert_eq!(entry.bounds().min_blocks, Some(2));
+    assert_eq!((module.version, module.target), ((8, 0), 90));
+}
+
+#[test]
+fn everything_a_compiler_writes_is_read() {
+    let body = r#"
+.extern .shared .align 16 .b8 dyn[];
+.global .align 8 .u64 table[3] = {generic(cells), cells+4, 0x10};
+.const .f32 weights[2] = {0f3F800000, 2.5};
+.global .align 4 .b8 cells[8] = {1, 2, 3};
+.file 1 "src/kernel.rs"
+.func (.param .b32 result) twice(.param .b32 x);
+.visible .func (.reg .b32 %out) thrice(.reg .b32 %in) { ret; }
+.entry k() {
+    .reg .pred %p<3>;
+    .reg .b32 %r<9>;
+    .local .align 8 .b8 depot[16];
+    .loc 1 12 5, function_name $L_info, inlined_at 1 3 4
+    .pragma "nounroll";
+    { .reg .b32 inner; mov.u32 inner, %tid.x; }
+    @!%p1 bra $L_end;
+    ld.global.nc.L1::no_allocate.v4.b32 {%r1, %r2, _, %r4}, [%r5+-16];
+    setp.lt.and.f32 %p1|%p2, %r1, 0f00000000, !%p0;
+    shfl.sync.bfly.b32 %r1|%p1, %r2, 1<<2, 31, -1;
+    call (%r1), twice, (%r2);
+    cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r1], [%r2, {%r3, %r4}], [%r5];
+ts: .branchtargets a, b;
+    brx.idx %r1, ts;
+$L_end: ret;
+}
+"#;
+    let module = simt::ptx::parse(&format!("{HEAD}{body}")).expect("parses");
+    assert_eq!(module.variables.len(), 4);
+    assert_eq!(module.functions.len(), 3);
+    let entry = module.functions.last().expect("the kernel");
+    assert_eq!(entry.body.as_ref().map(Vec::len), Some(15));
+}
+
+#[test]
+fn bad_text_is_explained() {
+    let body = |line: &str| format!("{HEAD}.entry k() {{\n\t{line}\n}}\n");
+    let cases = [
+        ("no version", "ret;".to_owned()),
+        ("no target", ".version 8.0\n.entry k() {}".to_owned()),
+        (
+            "32-bit addresses",
+            ".version 8.0\n.target sm_80\n.address_size 32\n".to_owned(),
+        ),
+        ("missing semicolon", body("add.s32 %r1, %r2, %r3\n\tret;")),
+        ("missing comma", body("add.s32 %r1 %r2;")),
+        ("missing operand", body("add.s32 %r1, , %r2;")),
+        ("open brace", format!("{HEAD}.entry k() {{ ret;\n")),
+        ("open bracket", body("ld.global.u32 %r1, [%rd1;")),
+        ("bad number", body("mov.u32 %r1, 0f12;")),
+        ("open comment", format!("{HEAD}/* for ever")),
+        ("odd character", body("mov.u32 %r1, §;")),
+        ("division by zero", body("mov.u32 %r1, 1/0;")),
+        (
+            "huge array",
+            format!("{HEAD}.global .b8 a[4294967296][4294967296];"),
+        ),
+        (
+            "too many values",
+            format!("{HEAD}.global .u32 a[1] = {{1, 2}};"),
+        ),
+        ("alignment", format!("{HEAD}.global .align 3 .u32 a;")),
+        ("deep nesting", body(&"{".repeat(100))),
+        ("vector register", body(".reg .v4 .f32 %v;")),
+    ];
+    let mut shown = String::new();
+    for (title, text) in cases {
+        let error = simt::ptx::parse(&text).expect_err(title);
+        let _ = writeln!(shown, "## {title}\n{error}");
+    }
+    insta::with_settings!({snapshot_path => "front_end", omit_expression => true}, {
+        insta::assert_snapshot!("bad_text", shown);
+    });
+}
+
+mod fuzz {
+    use proptest::prelude::*;
+
+    const SEED: &str = include_str!("front_end/seed.ptx");
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC*") {
+            let _ = simt::ptx::parse(&text);
+        }
+
+        #[test]
+        fn mutated_ptx_never_panics(cut in 0usize..4000, drop in 0usize..40, put in "[ -~]{0,12}") {
+            let start = cut % SEED.len();
+            let end = (start + drop).min(SEED.len());
+            let text = format!("{}{put}{}", &SEED[..start], &SEED[end..]);
+            let _ = simt::ptx::parse(&text);
+        }
+    }
+}
