@@ -28,7 +28,7 @@ use super::options::{Mask, span_of};
 use super::scores::{MAX_LOG, Scoring, exponent_error};
 use super::softmax::exp_m1;
 use super::spare;
-use super::weighted::{Vectors, Weights, line, product, rounding_of, rows};
+use super::weighted::{Vectors, Weights, line, may_overflow, product, rounding_of, rows};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// One query head: its tensors and what the forward pass saved.
@@ -386,9 +386,15 @@ impl Group<'_> {
     }
 }
 
-/// A sum whose bound came out NaN (an unknown weight times zero) is unknown.
+/// A sum that may overflow on the way is undecided, and so is one whose bound came out NaN (an
+/// unknown weight times zero).
 fn decided(value: f64, bound: f64) -> Bounded {
-    Bounded::new(value, if bound.is_nan() { f64::INFINITY } else { bound })
+    let bound = if may_overflow(bound) {
+        f64::INFINITY
+    } else {
+        bound
+    };
+    Bounded::new(value, bound)
 }
 
 /// `Σ x_j·y_j` and its bound, one term at a time.

@@ -34,7 +34,7 @@ use super::options::{Mask, span_of};
 use super::scores::Scoring;
 use super::softmax::{Reach, Row, Summary};
 use super::spare;
-use super::weighted::{Vectors, Weights, line, line_mut, product, rounding_of, rows};
+use super::weighted::{Vectors, Weights, line, line_mut, may_overflow, product, rounding_of, rows};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Everything one head of one sequence computes with.
@@ -218,6 +218,8 @@ impl Head<'_> {
         let hull = sum.farthest.max(sink) + off_center;
         let moved = sum.moved + off_center * row.moved + sum.center.abs() * row.sink_moved;
         let moved = match row.reach {
+            // Undivided, the sum is l times as large.
+            _ if may_overflow(row.l * sum.summed) => f64::INFINITY,
             Reach::Errors => moved.min(hull),
             Reach::Hull => hull,
             Reach::Nothing => f64::INFINITY,

@@ -1,7 +1,7 @@
 //! Scores and the exponential of them, with their errors.
 
 use super::Options;
-use crate::numbers::{Bounded, Precision};
+use crate::numbers::{Bounded, DType, Precision};
 
 /// Turns raw dot products q·k into scores.
 ///
@@ -26,6 +26,8 @@ pub(crate) struct Scoring {
     underflow: f64,
     unit: f64,
     eta: f64,
+    /// Largest f32.
+    overflow: f64,
 }
 
 /// A score and, under a softcap, the derivative ds/dx.
@@ -44,6 +46,7 @@ impl Scoring {
             underflow: head_size as f64 * precision.underflow(),
             unit: precision.unit(),
             eta: precision.underflow(),
+            overflow: DType::F32.largest(),
         }
     }
 
@@ -72,8 +75,11 @@ impl Scoring {
     }
 
     fn scaled(&self, raw: f64, size: f64) -> Bounded {
-        let raw_error = self.dot * size + self.underflow;
         let value = self.scale * raw;
+        if size * self.scale.abs().max(1.0) >= self.overflow {
+            return Bounded::new(value, f64::INFINITY);
+        }
+        let raw_error = self.dot * size + self.underflow;
         Bounded::new(
             value,
             self.scale.abs() * raw_error + 3.0 * self.unit * value.abs() + self.eta,
@@ -154,7 +160,6 @@ pub(crate) fn corrections_after(scores: &[f64], counts: &mut [f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::numbers::DType;
 
     #[test]
     fn corrections_are_the_later_records_from_the_worse_end() {

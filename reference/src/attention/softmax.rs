@@ -33,6 +33,8 @@ pub(crate) struct Summary {
     /// γ(n + R) + 8u + 3u|lse|.
     pub(crate) relative: f64,
     pub(crate) reach: Reach,
+    /// Sum of the weights before division.
+    pub(crate) l: f64,
 }
 
 /// How far the analysis of a row's scores reaches.
@@ -100,6 +102,7 @@ impl Row {
             sink_moved: 0.0,
             relative: 0.0,
             reach: Reach::Errors,
+            l: 0.0,
         };
 
         // `max` of f64 skips NaN; a NaN score comes back through the sum below.
@@ -161,6 +164,7 @@ impl Row {
             sink_moved: totals.sink_moved,
             relative: accumulate + u * (8.0 + 3.0 * lse.value.abs()),
             reach: totals.reach,
+            l,
         }
     }
 

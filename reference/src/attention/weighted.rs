@@ -131,6 +131,13 @@ impl Weights {
     }
 }
 
+/// Whether terms of a sum, and so some partial sum, may be beyond f32, judged by the sum's bound,
+/// which is at least u times their total size.
+pub(crate) fn may_overflow(bound: f64) -> bool {
+    let limit = DType::F32.unit_roundoff() * DType::F32.largest();
+    bound.is_nan() || bound >= limit
+}
+
 /// Rows `range` of `matrix`.
 pub(crate) fn rows(matrix: &Array2<f64>, range: Range<usize>) -> ArrayView2<'_, f64> {
     matrix.slice_axis(Axis(0), Slice::from(range))
