@@ -33,6 +33,26 @@ pub struct Outputs<'a> {
 /// probabilities and lse NaN and indices −1; a row of −inf only gets probabilities 0, lse −inf and
 /// indices 0…k−1.
 ///
+/// ```
+/// # use std::sync::Arc;
+/// use kernels_host::softmax_topk::{Outputs, Parameters, softmax_topk};
+/// use kernels_host::{Buffer, Device, Vm};
+///
+/// let device: Arc<dyn Device> = Vm::new();
+/// let logits = Buffer::from_slice(&device, &[0.0_f32, 3.0, 1.0, 3.0, 2.0])?;
+/// let mut probability = Buffer::uninit(&device, 3)?;
+/// let mut index = Buffer::uninit(&device, 3)?;
+/// let mut lse = Buffer::uninit(&device, 1)?;
+/// softmax_topk(
+///     Parameters { rows: 1, vocabulary: 5, k: 3, temperature: 1.0 },
+///     &logits,
+///     None,
+///     Outputs { probability: &mut probability, index: &mut index, lse: &mut lse },
+/// )?;
+/// assert_eq!(index.to_vec()?, [1, 3, 4]);
+/// # Ok::<(), kernels_host::Error>(())
+/// ```
+///
 /// # Errors
 /// When a shape, k or the temperature is out of range; nothing is launched then.
 pub fn softmax_topk(
