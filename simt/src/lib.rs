@@ -23,7 +23,8 @@
 //! let loaded = machine.load(&compile(text)?)?;
 //! let data: Vec<u8> = (0..64u32).flat_map(u32::to_le_bytes).collect();
 //! let at = machine.allocate_from(&data, "data")?;
-//! let launch = Launch { block: [64, 1, 1], ..Launch::new("double", &[Arg::Pointer(at)]) };
+//! let args = [Arg::Pointer(at)];
+//! let launch = Launch { block: [64, 1, 1], ..Launch::new("double", &args) };
 //! machine.launch(&loaded, &launch, &Options::default())?;
 //! let mut back = [0; 4];
 //! machine.read(at + 4 * 21, &mut back)?;
@@ -31,6 +32,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::precedence,
+    reason = "bit manipulation reads better as the manual writes it"
+)]
 
 pub mod diagnostics;
 pub mod exec;

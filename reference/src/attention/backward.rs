@@ -15,6 +15,8 @@
 //! The last three are sums of vectors under weights with errors (`weighted`): weight error, plus
 //! γ(n) of the weight for a sum over n pairs, plus the rounding of P and dX to 16 bits. dX may be
 //! rounded before or after it is multiplied by `scale`, which matters below f16's normal numbers.
+//! Where a score's error is so large that P may overflow, or a number that may be rounded to 16 bits
+//! may overflow there, the element is undecided: its bound is infinite.
 //! Over the heads of a group the rounding terms add up linearly: equal heads make equal roundings.
 
 use std::ops::Range;
@@ -23,7 +25,7 @@ use ndarray::{Array2, ArrayView1};
 
 use super::Options;
 use super::options::{Mask, span_of};
-use super::scores::{Scoring, exponent_error};
+use super::scores::{MAX_LOG, Scoring, exponent_error};
 use super::weighted::{Vectors, Weights, product, rounding_of, rows};
 use crate::numbers::{Bounded, DType, Precision};
 
@@ -111,7 +113,15 @@ impl Group<'_> {
         }
         let score = scoring.score_and_slope(qk, qk_size);
         let eta = exponent_error(score.score, lse, p.unit());
-        let weight = (score.score.value - lse).exp();
+        let log_weight = score.score.value - lse;
+        if score.score.value.is_finite() && log_weight + eta >= MAX_LOG {
+            let unknown = Bounded::new(0.0, f64::INFINITY);
+            return Pair {
+                p: unknown,
+                dx: unknown,
+            };
+        }
+        let weight = log_weight.exp();
         let weight = Bounded::new(weight, weight * eta.exp_m1() + p.underflow());
 
         let d = self.v.value.ncols();
@@ -125,20 +135,27 @@ impl Group<'_> {
         Pair { p: weight, dx }
     }
 
-    /// Weight, its error in a sum of `n`, and its rounding to 16 bits.
-    fn weigh(&self, x: Bounded, n: usize, floor: f64) -> [f64; 3] {
+    /// Weight, its error in a sum of `n`, and its rounding to 16 bits, which may come after a
+    /// multiplication by `scale`.
+    fn weigh(&self, x: Bounded, n: usize, scale: f64) -> [f64; 3] {
         let size = x.magnitude();
         let p = self.precision;
+        let overflows = size * scale.max(1.0) >= p.weights.overflow_threshold();
+        let normal = p.weights.smallest_normal() * (1.0 / scale).max(1.0);
+        let rounding = if overflows {
+            f64::INFINITY
+        } else {
+            p.weights.unit_roundoff() * size.max(normal)
+        };
         [
             x.value,
             x.bound + p.gamma(n) * size + p.underflow(),
-            p.weights.unit_roundoff() * size.max(p.weights.smallest_normal() * floor),
+            rounding,
         ]
     }
 
-    /// How much larger the least normal dX may seem when it is rounded after the scale.
-    fn dx_floor(&self) -> f64 {
-        f64::max(1.0, 1.0 / f64::from(self.options.scale).abs())
+    fn scale(&self) -> f64 {
+        f64::from(self.options.scale).abs()
     }
 
     fn finish_scaled(&self, value: f64, bound: f64) -> Bounded {
@@ -146,7 +163,7 @@ impl Group<'_> {
             return Bounded::exact(value);
         }
         let p = self.precision;
-        let scaled = Bounded::new(value, bound).scale(f64::from(self.options.scale));
+        let scaled = decided(value, bound).scale(f64::from(self.options.scale));
         p.store(p.round(scaled))
     }
 
@@ -154,7 +171,7 @@ impl Group<'_> {
         if !value.is_finite() {
             return Bounded::exact(value);
         }
-        self.precision.store(Bounded::new(value, bound))
+        self.precision.store(decided(value, bound))
     }
 
     /// dq of a tile of queries of one head, `rows × D`. Needs finite inputs.
@@ -167,14 +184,14 @@ impl Group<'_> {
             span.clone(),
         );
         let scoring = self.scoring();
-        let floor = self.dx_floor();
+        let scale = self.scale();
         let mut dx = Weights::zeros(tile.len(), span.len(), self.rounded());
         for (a, i) in tile.clone().enumerate() {
             let seen = span.clone().filter(|&j| self.mask.sees(i, j)).count();
             for (b, j) in span.clone().enumerate() {
                 if self.mask.sees(i, j) {
                     let pair = self.pair(&scoring, head, i, dots.at(a, b));
-                    dx.set(a, b, self.weigh(pair.dx, seen, floor));
+                    dx.set(a, b, self.weigh(pair.dx, seen, scale));
                 }
             }
         }
@@ -200,7 +217,7 @@ impl Group<'_> {
             .map(|j| queries.clone().filter(|&i| self.mask.sees(i, j)).count() * self.heads.len())
             .collect();
         let scoring = self.scoring();
-        let floor = self.dx_floor();
+        let scale = self.scale();
         let shape = (tile.len(), self.k.value.ncols());
         let mut totals = [(); 4].map(|()| Array2::<f64>::zeros(shape));
         for head in &self.heads {
@@ -216,7 +233,7 @@ impl Group<'_> {
                 for (b, i) in queries.clone().enumerate() {
                     if self.mask.sees(i, j) {
                         let pair = self.pair(&scoring, head, i, dots.at(a, b));
-                        dx.set(a, b, self.weigh(pair.dx, counts[a], floor));
+                        dx.set(a, b, self.weigh(pair.dx, counts[a], scale));
                         p.set(a, b, self.weigh(pair.p, counts[a], 1.0));
                     }
                 }
@@ -247,7 +264,7 @@ impl Group<'_> {
         let mut sum = PlainSum::new(self.k.value.ncols());
         for &j in &seen {
             let pair = self.pair(&scoring, head, i, self.dots(head, i, j));
-            let weight = self.weigh(pair.dx, seen.len(), self.dx_floor());
+            let weight = self.weigh(pair.dx, seen.len(), self.scale());
             sum.add(weight, self.k.value.row(j), self.k.size.row(j));
         }
         let (value, bound) = sum.finish(self.precision);
@@ -268,7 +285,7 @@ impl Group<'_> {
             let (mut dk, mut dv) = (PlainSum::new(d), PlainSum::new(d));
             for &i in &seen {
                 let pair = self.pair(&scoring, head, i, self.dots(head, i, j));
-                let dx = self.weigh(pair.dx, n, self.dx_floor());
+                let dx = self.weigh(pair.dx, n, self.scale());
                 dk.add(dx, head.q.value.row(i), head.q.size.row(i));
                 let p = self.weigh(pair.p, n, 1.0);
                 dv.add(p, head.d_o.value.row(i), head.d_o.size.row(i));
@@ -314,6 +331,11 @@ impl Group<'_> {
         };
         self.k.all_finite() && self.v.all_finite() && self.heads.iter().all(head_finite)
     }
+}
+
+/// A sum whose bound came out NaN (an unknown weight times zero) is unknown.
+fn decided(value: f64, bound: f64) -> Bounded {
+    Bounded::new(value, if bound.is_nan() { f64::INFINITY } else { bound })
 }
 
 /// `Σ x_j·y_j` and its bound, one term at a time.

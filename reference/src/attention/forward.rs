@@ -9,10 +9,13 @@
 //! |ô − o| ≤ Σ_j h_j|v_j − c| + |o − c|·Σ_j h_j      h_j = w_j(e^{η_j} − 1) / Σ_k w_k e^{−η_k}
 //!         + Σ_j γ(n + R)·w⁺_j|v_j|                  the sum over n keys with R corrections
 //!         + T(r_j = u_P·w⁺_j, v_j)                  P rounded to 16 bits (see `weighted`)
-//!         + (γ(n + R) + 8u)·(|o| + above)           l's own sum, the division, one merge
+//!         + (γ(n + R) + 8u + 3u|lse|)·(|o| + above) l's own sum, the division; a merge of parts
+//!                                                   by exp(lse_part − lse), each lse rounded
 //! ```
 //!
-//! for any c (we take the median of each component: errors of scores do not move a constant V).
+//! for any c (we take the median of each component: errors of scores do not move a constant V). The
+//! first line is never more than `max_j|v_j − c| + |o − c|`, since ô is a convex combination too; that
+//! is what counts for a row whose scores are so large that their errors decide which key wins.
 //! `w⁺_j = w_j e^{η_j} / Σ_k w_k e^{−η_k}` is the largest a weight may come out. l is the sum of the
 //! weights before they are rounded.
 //!
@@ -28,8 +31,8 @@ use ndarray::{Array2, ArrayViewMut1};
 
 use super::Options;
 use super::options::{Mask, span_of};
-use super::scores::{CORRECTION_UNITS, Scoring, corrections_after, exponent_error};
-use super::weighted::{Vectors, Weights, product, rows};
+use super::scores::{CORRECTION_UNITS, MAX_LOG, Scoring, corrections_after, exponent_error};
+use super::weighted::{Vectors, Weights, product, rounding_of, rows};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Everything one head of one sequence computes with.
@@ -60,8 +63,21 @@ struct RowWeights {
     moved: f64,
     /// The sink's share alone.
     sink_moved: f64,
-    /// γ(n + R) + 8u.
+    /// γ(n + R) + 8u + 3u|lse|.
     relative: f64,
+    reach: Reach,
+}
+
+/// How far the analysis of a row's scores reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// The bound above.
+    Errors,
+    /// Errors decide which key wins: o is some convex combination.
+    Hull,
+    /// A weight may overflow f32 when its tile is read (`s·c − m_t·c` comes out large and positive
+    /// where it should be zero, for scores beyond 10⁸): anything may come out.
+    Nothing,
 }
 
 /// Per-row views into the tile's matrices.
@@ -70,6 +86,18 @@ struct RowOut<'a> {
     error: ArrayViewMut1<'a, f64>,
     moved: ArrayViewMut1<'a, f64>,
     rounding: Option<ArrayViewMut1<'a, f64>>,
+}
+
+/// What bounds one component of o besides the softmax.
+struct Component {
+    value: f64,
+    /// Accumulation and rounding of the weights.
+    summed: f64,
+    /// Σ h_j|v_j − c|.
+    moved: f64,
+    /// max_j|v_j − c|.
+    farthest: f64,
+    center: f64,
 }
 
 impl Head<'_> {
@@ -114,14 +142,19 @@ impl Head<'_> {
             ));
         }
 
-        let (o, mut bound) = weights.sum(self.v, span.start, self.precision.weights);
+        let (o, summed) = weights.sum(self.v, span.start, self.precision.weights);
         let mut distance = rows(&self.v.value, span).to_owned();
         for mut v in distance.rows_mut() {
             v.iter_mut()
                 .zip(self.center)
                 .for_each(|(v, c)| *v = (*v - c).abs());
         }
-        bound += &product(moved.view(), distance.view());
+        let moved = product(moved.view(), distance.view());
+        let farthest: Vec<f64> = distance
+            .columns()
+            .into_iter()
+            .map(|c| c.fold(0.0, |m, &x| f64::max(m, x)))
+            .collect();
 
         let mut out = Rows {
             o: Vec::with_capacity(o.len()),
@@ -129,7 +162,14 @@ impl Head<'_> {
         };
         for (at, row) in softmax.iter().enumerate() {
             for d in 0..self.size() {
-                out.o.push(self.finish(row, d, o[[at, d]], bound[[at, d]]));
+                let component = Component {
+                    value: o[[at, d]],
+                    summed: summed[[at, d]],
+                    moved: moved[[at, d]],
+                    farthest: farthest[d],
+                    center: self.center[d],
+                };
+                out.o.push(self.finish(row, &component));
             }
             out.lse.push(self.precision.store_statistic(row.lse));
         }
@@ -168,19 +208,27 @@ impl Head<'_> {
         );
         let mut o = Vec::with_capacity(self.size());
         for d in 0..self.size() {
-            let (mut value, mut bound) = (0.0, 0.0);
+            let mut sum = Component {
+                value: 0.0,
+                summed: 0.0,
+                moved: 0.0,
+                farthest: 0.0,
+                center: self.center[d],
+            };
             let mut roundings = Vec::new();
             for (at, &key) in seen.iter().enumerate() {
                 let (v, v_size) = (self.v.value[[key, d]], self.v.size[[key, d]]);
-                value += weights.value[[0, at]] * v;
-                bound += weights.error[[0, at]] * v_size;
-                bound += moved[[0, at]] * (v - self.center[d]).abs();
+                let distance = (v - sum.center).abs();
+                sum.value += weights.value[[0, at]] * v;
+                sum.summed += weights.error[[0, at]] * v_size;
+                sum.moved += moved[[0, at]] * distance;
+                sum.farthest = sum.farthest.max(distance);
                 if let Some(r) = &weights.rounding {
                     roundings.push((r[[0, at]], v_size));
                 }
             }
-            bound += super::weighted::rounding_of(&roundings, self.precision.weights);
-            o.push(self.finish(&softmax, d, value, bound));
+            sum.summed += rounding_of(&roundings, self.precision.weights);
+            o.push(self.finish(&softmax, &sum));
         }
         Rows {
             o,
@@ -198,6 +246,7 @@ impl Head<'_> {
             moved: 0.0,
             sink_moved: 0.0,
             relative: 0.0,
+            reach: Reach::Errors,
         };
         // `max` of f64 skips NaN; a NaN score comes back through the weights below.
         let start = self.sink.unwrap_or(f64::NEG_INFINITY);
@@ -210,19 +259,19 @@ impl Head<'_> {
         corrections_after(&row.values, &mut row.after);
         let most = row.after.iter().fold(0.0, |a, &b| f64::max(a, b));
 
-        // Weights before division by l, and η.
+        // ln of the weights before division by l, and η.
         let mut l = 0.0;
         for at in 0..n {
             let score = Bounded::new(row.values[at], row.bounds[at]);
-            row.values[at] = (score.value - m).exp();
+            row.values[at] = score.value - m;
             row.bounds[at] = exponent_error(score, m, u) + CORRECTION_UNITS * u * row.after[at];
-            l += row.values[at];
+            l += row.values[at].exp();
         }
         let sink = self.sink.map(|z| {
             let eta = exponent_error(Bounded::exact(z), m, u) + CORRECTION_UNITS * u * most;
-            ((z - m).exp(), eta)
+            (z - m, eta)
         });
-        l += sink.map_or(0.0, |(weight, _)| weight);
+        l += sink.map_or(0.0, |(log, _)| log.exp());
         if !l.is_finite() {
             // NaN or +inf among the scores: everything the row touches is NaN.
             for &column in &row.columns {
@@ -234,55 +283,108 @@ impl Head<'_> {
             };
         }
 
+        // In logarithms, so that no large error times a small weight is lost.
+        let log_l = l.ln();
         let with_sink = || {
             let keys = row.values.iter().copied().zip(row.bounds.iter().copied());
-            keys.chain(sink).map(|(weight, eta)| (weight / l, eta))
+            keys.chain(sink).map(|(log, eta)| (log - log_l, eta))
         };
-        let least: f64 = with_sink().map(|(w, eta)| w * (-eta).exp()).sum();
-        // ln Σ w e^η = ln(1 + Σ w(e^η − 1))
-        let log_moved = with_sink()
-            .map(|(w, eta)| w * eta.exp_m1())
+        let log_least = with_sink()
+            .map(|(log, eta)| (log - eta).exp())
             .sum::<f64>()
-            .ln_1p();
+            .ln();
+        let log_moved = log_sum_exp_above_one(with_sink());
         let accumulate = p.gamma(n + most as usize + 2);
         let lost = p.underflow() / l;
-        let mut moved = 0.0;
+        // w⁺ and h of one weight.
+        let largest = |log: f64, eta: f64| (log - log_l + eta - log_least).exp();
+        let may_overflow = with_sink().any(|(_, eta)| eta >= MAX_LOG);
+        let mut reach = if may_overflow {
+            Reach::Nothing
+        } else {
+            Reach::Errors
+        };
+        let mut total = 0.0;
+        let mut moved_by = |log: f64, eta: f64| {
+            let largest = largest(log, eta);
+            // Up to e a bound on a weight still means something.
+            if reach == Reach::Errors && (largest.is_nan() || largest > std::f64::consts::E) {
+                reach = Reach::Hull;
+            }
+            let moved = -(-eta).exp_m1() * largest.min(std::f64::consts::E);
+            total += moved;
+            moved
+        };
+        let sink_moved = sink.map_or(0.0, |(log, eta)| moved_by(log, eta));
         for at in 0..n {
-            let (w, eta) = (row.values[at] / l, row.bounds[at]);
+            let (log, eta) = (row.values[at], row.bounds[at]);
             let column = row.columns[at];
-            let largest = w * eta.exp() / least;
-            out.value[column] = w;
-            out.moved[column] = w * eta.exp_m1() / least;
-            out.error[column] = accumulate * largest + lost;
+            let most = largest(log, eta).min(1.0);
+            out.value[column] = (log - log_l).exp();
+            out.moved[column] = moved_by(log, eta);
+            out.error[column] = accumulate * most + lost;
             if let Some(rounding) = &mut out.rounding {
                 let normal = p.weights.smallest_normal() / l;
-                rounding[column] = p.weights.unit_roundoff() * largest.max(normal);
+                rounding[column] = p.weights.unit_roundoff() * most.max(normal);
             }
-            moved += out.moved[column];
         }
-        let sink_moved = sink.map_or(0.0, |(weight, eta)| weight / l * eta.exp_m1() / least);
 
         let ln_l = p.ln(Bounded::new(l, l * accumulate + n as f64 * p.underflow()));
         let lse = Bounded::new(m + ln_l.value, ln_l.bound + log_moved)
             .widen(7.0 * u * (m.abs() + ln_l.value.abs()));
+        let lse = match reach {
+            Reach::Nothing => Bounded::new(lse.value, f64::INFINITY),
+            _ => lse,
+        };
         RowWeights {
             lse,
-            moved: moved + sink_moved,
+            moved: total,
             sink_moved,
-            relative: accumulate + 8.0 * u,
+            relative: accumulate + u * (8.0 + 3.0 * (m + log_l).abs()),
+            reach,
         }
     }
 
     /// The terms that need o itself, and the rounding of the output.
-    fn finish(&self, row: &RowWeights, d: usize, value: f64, bound: f64) -> Bounded {
-        if !value.is_finite() {
-            return Bounded::exact(value);
+    fn finish(&self, row: &RowWeights, sum: &Component) -> Bounded {
+        if !sum.value.is_finite() {
+            return Bounded::exact(sum.value);
         }
-        let center = self.center[d];
-        let bound = bound + (value - center).abs() * row.moved + center.abs() * row.sink_moved;
-        let o = Bounded::new(value, bound);
+        let off_center = (sum.value - sum.center).abs();
+        let sink = if self.sink.is_some() {
+            sum.center.abs()
+        } else {
+            0.0
+        };
+        let hull = sum.farthest.max(sink) + off_center;
+        let moved = sum.moved + off_center * row.moved + sum.center.abs() * row.sink_moved;
+        let moved = match row.reach {
+            Reach::Errors => moved.min(hull),
+            Reach::Hull => hull,
+            Reach::Nothing => f64::INFINITY,
+        };
+        let o = Bounded::new(sum.value, moved + sum.summed);
         self.precision.store(o.widen(row.relative * o.magnitude()))
     }
+}
+
+/// `ln Σ w_j e^{η_j}` from pairs of ln w and η, exact where it is near zero.
+fn log_sum_exp_above_one(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
+    let top = pairs
+        .clone()
+        .map(|(log, eta)| log + eta)
+        .fold(f64::NEG_INFINITY, f64::max);
+    if top < 1.0 {
+        // ln(1 + Σ w(e^η − 1))
+        return pairs
+            .map(|(log, eta)| log.exp() * eta.exp_m1())
+            .sum::<f64>()
+            .ln_1p();
+    }
+    top + pairs
+        .map(|(log, eta)| (log + eta - top).exp())
+        .sum::<f64>()
+        .ln()
 }
 
 /// The keys that one row sees: their column in the tile, and numbers about them.

@@ -111,6 +111,9 @@ pub(crate) fn exponent_error(score: Bounded, reference: f64, unit: f64) -> f64 {
     score.bound + unit * (7.0 * (score.value.abs() + reference.abs()) + 6.0)
 }
 
+/// An exponential of this may overflow f32 (`ln 2¹²⁸ = 88.7…`).
+pub(crate) const MAX_LOG: f64 = 88.0;
+
 /// Error of one correction `exp(m_old − m_new)` beyond its argument's: ex2 and two products.
 pub(crate) const CORRECTION_UNITS: f64 = 6.0;
 

@@ -91,11 +91,11 @@ pub(crate) fn arrive<O: Observer>(
         .filter(|l| masks[*l] == member)
         .fold(0, |m, l| m | 1 << l);
     if same != here.mask {
-        // Lanes that name different masks wait apart.
+        // Lanes that name different masks wait apart: these now, the others when chosen again.
         warp.splits[at].mask = same;
         spawn(warp, at, here.mask & !same, here.pc);
-        return Ok(Flow::Choose);
     }
+    let here = At { mask: same, ..here };
     let waiting = Split {
         state: State::Lanes { member },
         ..warp.splits[at]

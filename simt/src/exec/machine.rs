@@ -508,7 +508,7 @@ fn fits(program: &Program, launch: &Launch<'_>) -> Result<(), LaunchError> {
         return invalid(message);
     }
     let cluster = launch.cluster.iter().product::<u32>();
-    if cluster > 16 || (0..3).any(|i| launch.grid[i] % launch.cluster[i] != 0) {
+    if cluster > 16 || (0..3).any(|i| !launch.grid[i].is_multiple_of(launch.cluster[i])) {
         return invalid(format!(
             "clusters of {:?} do not divide the grid",
             launch.cluster

@@ -67,11 +67,7 @@ pub(crate) fn execute<O: Observer>(
             };
             bits(at.mask).for_each(|lane| set(warp, reg, lane, now));
         }
-        Op::Fence { scope } => {
-            if O::ACTIVE {
-                observer.fence(at, scope);
-            }
-        }
+        Op::Fence { scope } if O::ACTIVE => observer.fence(at, scope),
         _ => {}
     }
     Ok(())

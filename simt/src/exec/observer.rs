@@ -8,6 +8,7 @@ use crate::ptx::types::Space;
 
 /// Which warp of which block does something, and where.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the checkers that read this follow")]
 pub(crate) struct At {
     /// Index of the block in the grid.
     pub(crate) block: u64,
@@ -20,6 +21,7 @@ pub(crate) struct At {
 }
 
 /// A checked access, about to happen.
+#[allow(dead_code, reason = "the checkers that read this follow")]
 pub(crate) struct AccessEvent<'a> {
     /// Who and where.
     pub(crate) at: At,

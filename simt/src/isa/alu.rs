@@ -364,8 +364,9 @@ table! {
     FmaFtzF32 "fma.rn.ftz.f32" f32 = (a: f32, b: f32, c: f32) float::canon(float::flush(float::flush(a).mul_add(float::flush(b), float::flush(c))));
     FmaAnyF32 "fma<.rn|.rz|.rm|.rp>{.ftz}{.sat}.f32" f32 = (a: f32, b: f32, c: f32; fl) float::fma(a, b, c, fl);
     MadF32 "mad{.rn|.rz|.rm|.rp}{.ftz}{.sat}.f32" f32 = (a: f32, b: f32, c: f32; fl) float::fma(a, b, c, fl);
-    DivRnF32 "div<.rn|.full|.approx>.f32" f32 = (a: f32, b: f32) float::canon(a / b);
-    DivAnyF32 "div<.rn|.rz|.rm|.rp|.full|.approx>{.ftz}.f32" f32 = (a: f32, b: f32; fl) float::div(a, b, fl);
+    DivRnF32 "div<.rn|.full>.f32" f32 = (a: f32, b: f32) float::canon(a / b);
+    DivApproxF32 "div.approx{.ftz}.f32" f32 = (a: f32, b: f32; fl) float::binary(a, b, fl, approx::div);
+    DivAnyF32 "div<.rn|.rz|.rm|.rp|.full>{.ftz}.f32" f32 = (a: f32, b: f32; fl) float::div(a, b, fl);
     RcpF32 "rcp<.rn|.approx>.f32" f32 = (a: f32) float::canon(1.0 / a);
     RcpFtzF32 "rcp<.rn|.approx>.ftz.f32" f32 = (a: f32) float::canon(float::flush(1.0 / float::flush(a)));
     RcpAnyF32 "rcp<.rn|.rz|.rm|.rp>{.ftz}.f32" f32 = (a: f32; fl) float::div(1.0, a, fl);
@@ -397,9 +398,10 @@ table! {
     DivF64 "div.rn.f64" f64 = (a: f64, b: f64) float::canon64(a / b);
     DivAnyF64 "div<.rz|.rm|.rp>.f64" f64 = (a: f64, b: f64; fl) float::canon64(round::div64(a, b, fl.rounding()));
     RcpF64 "rcp<.rn|.rz|.rm|.rp>.f64" f64 = (a: f64; fl) float::canon64(round::div64(1.0, a, fl.rounding()));
-    RcpApproxF64 "rcp.approx.ftz.f64" f64 = (a: f64) float::canon64(1.0 / a);
+    RcpApproxF64 "rcp.approx.ftz.f64" f64 = (a: f64) approx::coarse(a, |x| 1.0 / x);
     SqrtF64 "sqrt<.rn|.rz|.rm|.rp>.f64" f64 = (a: f64; fl) float::canon64(round::sqrt64(a, fl.rounding()));
-    RsqrtF64 "rsqrt.approx{.ftz}.f64" f64 = (a: f64) float::canon64(1.0 / a.sqrt());
+    RsqrtF64 "rsqrt.approx.f64" f64 = (a: f64) float::canon64(approx::rsqrt64(a));
+    RsqrtFtzF64 "rsqrt.approx.ftz.f64" f64 = (a: f64) approx::coarse(a, |x| 1.0 / x.sqrt());
     AbsF64 "abs.f64" f64 = (a: f64) a.abs();
     NegF64 "neg.f64" f64 = (a: f64) -a;
     MinF64 "min.f64" f64 = (a: f64, b: f64) float::extremum64(a, b, false);
@@ -411,8 +413,8 @@ table! {
     SubF16 "sub{.rn}{.ftz}{.sat}.f16" f16 = (a: f16, b: f16; fl) F16.binary(a, b, fl, |x, y| x - y);
     MulF16 "mul{.rn}{.ftz}{.sat}.f16" f16 = (a: f16, b: f16; fl) F16.binary(a, b, fl, |x, y| x * y);
     FmaF16 "fma.rn{.ftz}{.sat|.relu}.f16" f16 = (a: f16, b: f16, c: f16; fl) F16.fma(a, b, c, fl);
-    NegF16 "neg{.ftz}.f16" f16 = (a: f16; fl) { let _ = fl; a ^ 0x8000 };
-    AbsF16 "abs{.ftz}.f16" f16 = (a: f16; fl) { let _ = fl; a & 0x7fff };
+    NegF16 "neg{.ftz}.f16" f16 = (a: f16; fl) F16.flushed(a, fl) ^ 0x8000;
+    AbsF16 "abs{.ftz}.f16" f16 = (a: f16; fl) F16.flushed(a, fl) & 0x7fff;
     MinF16 "min{.ftz}{.NaN}{.xorsign}{.abs}.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, false);
     MaxF16 "max{.ftz}{.NaN}{.xorsign}{.abs}.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, true);
     Ex2F16 "ex2.approx.f16" f16 = (a: f16; fl) F16.unary(a, fl, approx::exp2);
@@ -421,8 +423,8 @@ table! {
     SubF16x2 "sub{.rn}{.ftz}{.sat}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.binary(a, b, fl, |x, y| x - y));
     MulF16x2 "mul{.rn}{.ftz}{.sat}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.binary(a, b, fl, |x, y| x * y));
     FmaF16x2 "fma.rn{.ftz}{.sat|.relu}.f16x2" f16x2 = (a: f16x2, b: f16x2, c: f16x2; fl) half::triple(a, b, c, |a, b, c| F16.fma(a, b, c, fl));
-    NegF16x2 "neg{.ftz}.f16x2" f16x2 = (a: f16x2; fl) { let _ = fl; a ^ 0x8000_8000 };
-    AbsF16x2 "abs{.ftz}.f16x2" f16x2 = (a: f16x2; fl) { let _ = fl; a & 0x7fff_7fff };
+    NegF16x2 "neg{.ftz}.f16x2" f16x2 = (a: f16x2; fl) half::pair(a, a, |x, _| F16.flushed(x, fl)) ^ 0x8000_8000;
+    AbsF16x2 "abs{.ftz}.f16x2" f16x2 = (a: f16x2; fl) half::pair(a, a, |x, _| F16.flushed(x, fl)) & 0x7fff_7fff;
     MinF16x2 "min{.ftz}{.NaN}{.xorsign}{.abs}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, false));
     MaxF16x2 "max{.ftz}{.NaN}{.xorsign}{.abs}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, true));
     Ex2F16x2 "ex2.approx.f16x2" f16x2 = (a: f16x2; fl) half::pair(a, a, |a, _| F16.unary(a, fl, approx::exp2));

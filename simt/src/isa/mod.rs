@@ -76,6 +76,8 @@ pub(crate) fn patterns() -> &'static HashMap<&'static str, Vec<Entry>> {
             let lower: table::Lower = match pattern.opcode {
                 // The comparison lines describe what `setp` and `set` are made of.
                 "setp" => arithmetic::setp,
+                "lop3" => arithmetic::lop3,
+                "cvt" => arithmetic::cvt_any,
                 _ => lower_alu,
             };
             let entry = Entry {
@@ -103,9 +105,6 @@ fn lower_alu(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         return Err(e.unsupported(i.span, format!("`{}`", i.mnemonic())));
     };
     let form = &alu::FORMS[index];
-    if i.opcode.text == "cvt" {
-        return arithmetic::cvt_plain(e, i, form);
-    }
     arithmetic::plain(e, i, form)
 }
 

@@ -59,7 +59,6 @@ forms! {
     "not.pred" => arithmetic::predicate_logic;
     "mov.pred" => arithmetic::predicate_logic;
     "mov<.b16|.b32|.b64|.b128|.u16|.u32|.u64|.s16|.s32|.s64|.f16|.bf16|.f32|.f64>" => arithmetic::mov;
-    "lop3.b32" => arithmetic::lop3;
     "setp<.eq|.ne|.lt|.le|.gt|.ge|.lo|.ls|.hi|.hs|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan><.and|.or|.xor>{.ftz}<.b16|.b32|.b64|.u16|.u32|.u64|.s16|.s32|.s64|.f16|.bf16|.f32|.f64>" => arithmetic::setp;
     "set<.eq|.ne|.lt|.le|.gt|.ge|.lo|.ls|.hi|.hs|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.and|.or|.xor}{.ftz}<.u16|.s16|.u32|.s32|.f16|.bf16|.f32><.b16|.b32|.b64|.u16|.u32|.u64|.s16|.s32|.s64|.f16|.bf16|.f32|.f64>" => arithmetic::set;
     "cvt{.ftz}{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;

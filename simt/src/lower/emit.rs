@@ -372,7 +372,6 @@ impl<'m> Emitter<'m> {
             (1 << ty.bits()) - 1
         };
         match (number, ty) {
-            (Number::Integer(v), ScalarType::F32) if v == 0 => Ok(0),
             (Number::Integer(v), ScalarType::F32) => Ok(u64::from((v as f32).to_bits())),
             (Number::Integer(v), ScalarType::F64) => Ok((v as f64).to_bits()),
             (Number::Integer(v), _) => Ok(v as u64 & keep),

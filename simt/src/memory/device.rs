@@ -295,7 +295,7 @@ impl Device {
         let mut at = 0;
         while at < data.len() {
             let offset = start + at as u64;
-            if offset % 4 == 0 && data.len() - at >= 4 {
+            if offset.is_multiple_of(4) && data.len() - at >= 4 {
                 let word: [u8; 4] = data[at..at + 4].try_into().expect("four bytes");
                 *a.words[(offset / 4) as usize].get_mut() = u32::from_le_bytes(word);
                 a.mark(offset, 4);
@@ -339,7 +339,7 @@ impl Device {
         let mut at = 0;
         while at < data.len() {
             let offset = start + at as u64;
-            if offset % 4 == 0 && data.len() - at >= 4 {
+            if offset.is_multiple_of(4) && data.len() - at >= 4 {
                 let word = a.words[(offset / 4) as usize].load(Relaxed);
                 data[at..at + 4].copy_from_slice(&word.to_le_bytes());
                 at += 4;

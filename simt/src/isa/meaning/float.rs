@@ -4,8 +4,6 @@ use super::{Flags, Rounding, round};
 
 /// The NaN every f32 instruction produces.
 pub(crate) const NAN32: f32 = f32::from_bits(0x7fff_ffff);
-/// The NaN every f64 instruction produces.
-pub(crate) const NAN64: f64 = f64::from_bits(0x7fff_ffff_ffff_ffff);
 
 /// A NaN made canonical.
 #[inline(always)]
@@ -173,7 +171,8 @@ pub(crate) fn testp(a: f64, subnormal: bool, property: u16) -> bool {
         1 => a.is_infinite(),
         2 => !a.is_nan(),
         3 => a.is_nan(),
-        4 => a.is_finite() && a != 0.0 && !subnormal,
+        // "Positive and negative zero are considered normal numbers" (PTX manual, `testp`).
+        4 => a.is_finite() && !subnormal,
         _ => subnormal,
     }
 }

@@ -90,7 +90,8 @@ impl Format {
         if h & exponent == 0 { h & 0x8000 } else { h }
     }
 
-    fn input(self, h: u16, flags: Flags) -> u16 {
+    /// What `.ftz` does to an operand.
+    pub(crate) fn flushed(self, h: u16, flags: Flags) -> u16 {
         if flags.ftz() { self.flush(h) } else { h }
     }
 
@@ -118,14 +119,14 @@ impl Format {
         if flags.0 == 0 {
             return self.narrow(f(self.widen(a), self.widen(b)));
         }
-        let (a, b) = (self.input(a, flags), self.input(b, flags));
+        let (a, b) = (self.flushed(a, flags), self.flushed(b, flags));
         self.output(self.narrow(f(self.widen(a), self.widen(b))), flags)
     }
 
     /// `a·b + c`, rounded once.
     #[inline(always)]
     pub(crate) fn fma(self, a: u16, b: u16, c: u16, flags: Flags) -> u16 {
-        let wide = |h| f64::from(self.widen(self.input(h, flags)));
+        let wide = |h| f64::from(self.widen(self.flushed(h, flags)));
         // The product of two 11- or 8-bit significands is exact in f64; the sum may round, so
         // it is made odd before it is rounded to f32 and from there to 16 bits.
         let (p, c) = (wide(a) * wide(b), wide(c));
@@ -138,14 +139,14 @@ impl Format {
 
     /// `min`/`max`.
     pub(crate) fn extremum(self, a: u16, b: u16, flags: Flags, max: bool) -> u16 {
-        let (a, b) = (self.input(a, flags), self.input(b, flags));
+        let (a, b) = (self.flushed(a, flags), self.flushed(b, flags));
         let x = float::extremum(self.widen(a), self.widen(b), flags, max);
         self.narrow(x)
     }
 
     /// A unary function computed in f32.
     pub(crate) fn unary(self, a: u16, flags: Flags, f: impl Fn(f32) -> f32) -> u16 {
-        self.output(self.narrow(f(self.widen(self.input(a, flags)))), flags)
+        self.output(self.narrow(f(self.widen(self.flushed(a, flags)))), flags)
     }
 }
 

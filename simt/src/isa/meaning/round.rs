@@ -411,13 +411,15 @@ mod tests {
                 let [near, zero, down, up] = MODES.map(|m| op(a, b, m));
                 prop_assert!(down <= near && near <= up);
                 prop_assert!(up == down || up == down.next_up());
-                prop_assert!(zero == if near > 0.0 || (near == 0.0 && up > 0.0) { down } else { up });
+                let inner = if near > 0.0 || (near == 0.0 && up > 0.0) { down } else { up };
+                prop_assert_eq!(zero, inner);
             }
             for op in [add64, mul64, div64] {
                 let [near, zero, down, up] = MODES.map(|m| op(a.into(), b.into(), m));
                 prop_assert!(down <= near && near <= up);
                 prop_assert!(up == down || up == down.next_up());
-                prop_assert!(zero == if near > 0.0 { down } else { up });
+                let inner = if near > 0.0 { down } else { up };
+                prop_assert_eq!(zero, inner);
             }
         }
     }

@@ -180,7 +180,7 @@ def calls():
                lanes(lambda k: [1, 1, 2, 6, 24, 120, 720, 5040][k % 8]),
                ["and.b32 %r, %i, 7;", *[c.replace("call.uni", "call") for c in call("factorial", "%r", "%v")]],
                [".u32 %r"], "9.7.12.5", globals_=FUNCTIONS["factorial"])  # fmt: skip
-    yield flow("call.struct", "call with a structure", lanes(lambda k: (k + 7) * 2 + 14 - k - 7),
+    yield flow("call.struct", "call with a structure", lanes(lambda k: (k + 7) + 7),
                ["{", "    .param .align 8 .b8 a[16];", "    .param .align 8 .b8 b[16];",
                 "    cvt.u64.u32 %x, %i;", "    mov.u64 %y, 7;", "    st.param.b64 [a], %x;",
                 "    st.param.b64 [a+8], %y;", "    call (b), sum_struct, (a);",

@@ -31,6 +31,10 @@ def interval(f, x, error, ftz=False, signed_zero=0):
     With `ftz` the subnormals of the interval give way to the zero they are flushed to.
     """
     lo, hi = x - error, x + error
+    # Beyond the largest number lies infinity.
+    top = value(f, f.max_bits)
+    if hi > top:
+        return between(f.name, encode(f, lo, "p"), f.inf_bits)
     if not ftz:
         return between(f.name, encode(f, lo, "p", signed_zero), encode(f, hi, "m", signed_zero))
     smallest = value(f, f.min_normal)

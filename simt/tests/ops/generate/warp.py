@@ -89,6 +89,25 @@ def shuffles():
                      FULL, [".u32 %t"])  # fmt: skip
 
 
+def masks_of_their_own():
+    """One converged instruction, each group of lanes with its own mask: tiles of eight, and
+    the groups that `match.any` finds."""
+    values = [Stream(f"tiles {k}").next() & M32 for k in range(32)]
+    own = ["and.b32 %m, %i, 24;", "mov.u32 %t, 255;", "shl.b32 %m, %t, %m;"]
+    yield collective("shfl.sync.tiles", "shfl.sync.bfly.b32", "9.7.9.6", [("u32", values)],
+                     [[values[k ^ 5] for k in range(32)]],
+                     [*own, "shfl.sync.bfly.b32 %d0, %a0, 5, 0x181f, %m;"], FULL, [".u32 %m", ".u32 %t"])  # fmt: skip
+    tiles = [sum(values[k // 8 * 8 : k // 8 * 8 + 8]) & M32 for k in range(32)]
+    yield collective("redux.sync.tiles", "redux.sync.add.u32", "9.7.13.12", [("u32", values)], [tiles],
+                     [*own, "redux.sync.add.u32 %d0, %a0, %m;"], FULL, [".u32 %m", ".u32 %t"])  # fmt: skip
+    labels = [x % 5 for x in values]
+    groups = [sum(v for v, w in zip(values, labels) if w == labels[k]) & M32 for k in range(32)]
+    yield collective("redux.sync.matched", "redux.sync.add.u32 over match.any groups", "9.7.13.12",
+                     [("u32", values)], [groups],
+                     ["rem.u32 %t, %a0, 5;", "match.any.sync.b32 %m, %t, %mask;",
+                      "redux.sync.add.u32 %d0, %a0, %m;"], FULL, [".u32 %m", ".u32 %t"])  # fmt: skip
+
+
 MASKS = {"full": FULL, "low": 0xFFFF, "odd": 0xAAAAAAAA, "one": 1 << 13, "some": 0x8F00F10E}
 
 
@@ -194,5 +213,5 @@ def others():
 
 
 def tests():
-    for group in (shuffles, votes, matches, reductions, others):
+    for group in (shuffles, masks_of_their_own, votes, matches, reductions, others):
         yield from group()
