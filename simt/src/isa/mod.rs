@@ -153,6 +153,18 @@ fn classify(i: &Instruction) -> (Class, u16) {
             None => Class::Integer,
         },
     };
+    if class == Class::Matrix
+        && i.modifiers
+            .iter()
+            .any(|m| m.text == ".mma" || opcode == "mma")
+    {
+        // Two operations for each product, spread over the lanes.
+        let shape = crate::lower::matrix::extents(i);
+        return (
+            class,
+            shape.map_or(0, |(m, n, k)| (2 * m * n * k / 32) as u16),
+        );
+    }
     let lanes = if matches!(float, Some(ScalarType::F16x2 | ScalarType::BF16x2)) {
         2
     } else {

@@ -41,10 +41,18 @@ pub(crate) fn coarse(a: f64, f: impl Fn(f64) -> f64) -> f64 {
     const UPPER: u64 = 0xffff_ffff_0000_0000;
     let cut = |x: f64| {
         let x = f64::from_bits(x.to_bits() & UPPER);
-        if x.is_subnormal() { 0f64.copysign(x) } else { x }
+        if x.is_subnormal() {
+            0f64.copysign(x)
+        } else {
+            x
+        }
     };
     let y = if a.is_nan() { a } else { cut(f(cut(a))) };
-    if y.is_nan() { f64::from_bits(0x7fff_ffff_0000_0000) } else { y }
+    if y.is_nan() {
+        f64::from_bits(0x7fff_ffff_0000_0000)
+    } else {
+        y
+    }
 }
 
 /// `1/√a` in f64, one step of refinement after the rounded value.
