@@ -56,7 +56,7 @@ pub enum Op {
     Alu { f: Alu, r: [u16; 5] },
     /// Predicates: result and two operands.
     Logic { f: Logic, r: [u16; 3] },
-    /// Addition with carry in and out; see [`Carry`].
+    /// Addition with carry in and out; see `Carry`.
     Carry(u16),
     /// Any conversion that is not in the table of arithmetic.
     Convert(u16),
