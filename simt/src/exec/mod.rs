@@ -12,7 +12,7 @@ mod matrix;
 mod misc;
 pub(crate) mod observer;
 pub mod registers;
-mod step;
+pub(crate) mod step;
 mod straight;
 pub(crate) mod warp;
 mod wgmma;

@@ -3,6 +3,7 @@
 use super::registers::{LANES, Registers};
 use crate::lower::program::{MemoryOp, Program, Scope};
 use crate::lower::sync::SyncOp;
+use crate::memory::bytes::Bytes;
 use crate::memory::device::Allocation;
 use crate::ptx::types::Space;
 
@@ -36,6 +37,10 @@ pub(crate) struct AccessEvent<'a> {
     pub(crate) allocation: Option<&'a Allocation>,
     /// Bytes each lane touches.
     pub(crate) bytes: u32,
+    /// Registers of the warp: what a store is about to write.
+    pub(crate) registers: &'a Registers,
+    /// The memory, for spaces other than device memory.
+    pub(crate) memory: Option<&'a Bytes>,
 }
 
 /// What a lane knows of the bytes of a value: one bit per byte.
@@ -50,7 +55,8 @@ pub(crate) trait Observer {
     fn block_start(&mut self, _block: u64, _warps: u32) {}
     /// A block ended.
     fn block_end(&mut self, _block: u64) {}
-    /// Arithmetic ran: `count` instructions from `at.pc` on.
+    /// Arithmetic is about to run: `count` instructions from `at.pc` on, all for the lanes of
+    /// `at.mask`.
     fn straight(&mut self, _program: &Program, _at: At, _count: u32, _registers: &Registers) {}
     /// Any other instruction runs.
     fn instruction(&mut self, _program: &Program, _at: At, _registers: &Registers) {}

@@ -130,6 +130,7 @@ fn empty(module: &Module, function: &Function) -> Program {
         sites: Vec::new(),
         priority: Vec::new(),
         straight: Vec::new(),
+        observed: Vec::new(),
         memory: Vec::new(),
         carries: Vec::new(),
         converts: Vec::new(),
