@@ -54,7 +54,20 @@ pub(crate) fn execute<O: Observer>(
     op: &MemoryOp,
     at: At,
 ) -> Result<(), Raised> {
-    let mut targets = addresses(warp, &op.address);
+    let targets = addresses(warp, &op.address);
+    execute_at(env, block, warp, observer, op, at, targets)
+}
+
+/// As [`execute`], with addresses found otherwise than by the operand.
+pub(crate) fn execute_at<O: Observer>(
+    env: &Env<'_>,
+    block: &mut Block,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    mut targets: Addresses,
+) -> Result<(), Raised> {
     if op.address.space != Space::Generic {
         return in_space(
             env,

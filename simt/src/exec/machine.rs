@@ -6,6 +6,7 @@ use super::observer::Off;
 use super::step::{Env, Schedule};
 use super::warp::Shape;
 use crate::count::Counters;
+use crate::diagnostics::Diagnostics;
 use crate::lower::Validated;
 use crate::lower::program::Program;
 use crate::memory::bytes::Bytes;
@@ -196,6 +197,9 @@ pub enum LaunchError {
         /// What there is.
         known: String,
     },
+    /// The kernel uses something this machine does not do.
+    #[error("{0}")]
+    Unsupported(Diagnostics),
     /// The kernel needs more than the limit of the machine.
     #[error("{0}")]
     Limit(String),
@@ -343,6 +347,9 @@ impl Machine {
         options: &Options,
     ) -> Result<Report, LaunchError> {
         let Some(program) = loaded.validated.program(launch.entry) else {
+            if let Some(why) = loaded.validated.unsupported(launch.entry) {
+                return Err(LaunchError::Unsupported(why.clone()));
+            }
             let names: Vec<&str> = loaded.validated.programs().map(|p| p.name()).collect();
             let known = if names.is_empty() {
                 "none".to_owned()

@@ -68,6 +68,10 @@ pub(crate) fn execute<O: Observer>(
             bits(at.mask).for_each(|lane| set(warp, reg, lane, now));
         }
         Op::Fence { scope } if O::ACTIVE => observer.fence(at, scope),
+        Op::Matrix(index) => {
+            let op = &program.matrices[index as usize];
+            super::matrix::execute(env, block, warp, observer, op, at)?;
+        }
         _ => {}
     }
     Ok(())

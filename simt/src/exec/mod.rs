@@ -7,6 +7,7 @@ pub(crate) mod collective;
 pub mod fault;
 mod grid;
 pub mod machine;
+mod matrix;
 mod misc;
 pub(crate) mod observer;
 pub mod registers;

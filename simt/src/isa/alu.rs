@@ -398,9 +398,10 @@ table! {
     DivF64 "div.rn.f64" f64 = (a: f64, b: f64) float::canon64(a / b);
     DivAnyF64 "div<.rz|.rm|.rp>.f64" f64 = (a: f64, b: f64; fl) float::canon64(round::div64(a, b, fl.rounding()));
     RcpF64 "rcp<.rn|.rz|.rm|.rp>.f64" f64 = (a: f64; fl) float::canon64(round::div64(1.0, a, fl.rounding()));
-    RcpApproxF64 "rcp.approx.ftz.f64" f64 = (a: f64) float::canon64(1.0 / a);
+    RcpApproxF64 "rcp.approx.ftz.f64" f64 = (a: f64) approx::coarse(a, |x| 1.0 / x);
     SqrtF64 "sqrt<.rn|.rz|.rm|.rp>.f64" f64 = (a: f64; fl) float::canon64(round::sqrt64(a, fl.rounding()));
-    RsqrtF64 "rsqrt.approx{.ftz}.f64" f64 = (a: f64) float::canon64(1.0 / a.sqrt());
+    RsqrtF64 "rsqrt.approx.f64" f64 = (a: f64) float::canon64(approx::rsqrt64(a));
+    RsqrtFtzF64 "rsqrt.approx.ftz.f64" f64 = (a: f64) approx::coarse(a, |x| 1.0 / x.sqrt());
     AbsF64 "abs.f64" f64 = (a: f64) a.abs();
     NegF64 "neg.f64" f64 = (a: f64) -a;
     MinF64 "min.f64" f64 = (a: f64, b: f64) float::extremum64(a, b, false);

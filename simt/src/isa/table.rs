@@ -1,7 +1,7 @@
 //! The part of the instruction table that is not arithmetic on one lane.
 
 use crate::lower::emit::{Emitter, Result};
-use crate::lower::{arithmetic, control, memory, sync};
+use crate::lower::{arithmetic, control, matrix, memory, sync};
 use crate::ptx::ast::Instruction;
 
 /// What checks operands and emits code.
@@ -65,7 +65,7 @@ forms! {
     "cvt<.rni|.rzi|.rmi|.rpi>{.ftz}{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.f16|.bf16|.f32|.f64>" => arithmetic::cvt_any;
     "cvt{.rn|.rz|.rm|.rp}{.ftz}{.sat}<.f16|.bf16|.f32|.f64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
     "cvt{.rn|.rz|.rm|.rp|.rni|.rzi|.rmi|.rpi}{.relu}{.ftz}{.sat}<.f16|.bf16|.f32|.f64><.f16|.bf16|.f32|.f64>" => arithmetic::cvt_any;
-    "cvt<.rn|.rz>{.satfinite}{.relu}<.f16|.bf16><.f32>" => arithmetic::cvt_any;
+    "cvt<.rn|.rz>{.relu}.satfinite<.f16|.bf16|.f16x2|.bf16x2>.f32" => arithmetic::cvt;
     "cvt.rn.satfinite{.relu}<.e4m3x2|.e5m2x2><.f32|.f16x2>" => arithmetic::cvt;
     "cvt.rn{.relu}.f16x2<.e4m3x2|.e5m2x2>" => arithmetic::cvt;
     "add.cc<.u32|.s32|.u64|.s64>" => arithmetic::carry;
@@ -115,6 +115,27 @@ forms! {
     "fence.proxy.async<.global|.shared::cta|.shared::cluster>" => control::fence;
     "fence.mbarrier_init.release.cluster" => control::fence;
     "activemask.b32" => control::activemask;
+
+    "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col>.f16.f16.f16.f16" => matrix::mma;
+    "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col><.f32|.f16>.f16.f16<.f32|.f16>" => matrix::mma;
+    "mma.sync.aligned.m8n8k4<.row|.col><.row|.col><.f32|.f16>.f16.f16<.f32|.f16>" => matrix::mma;
+    "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col>.f32.bf16.bf16.f32" => matrix::mma;
+    "mma.sync.aligned<.m16n8k4|.m16n8k8><.row><.col>.f32.tf32.tf32.f32" => matrix::mma;
+    "mma.sync.aligned<.m16n8k16|.m16n8k32><.row><.col>.f32<.e4m3|.e5m2><.e4m3|.e5m2>.f32" => matrix::mma;
+    "mma.sync.aligned<.m8n8k16|.m16n8k16|.m16n8k32><.row><.col>{.satfinite}.s32<.s8|.u8><.s8|.u8>.s32" => matrix::mma;
+    "mma.sync.aligned<.m8n8k32|.m16n8k32|.m16n8k64><.row><.col>{.satfinite}.s32<.s4|.u4><.s4|.u4>.s32" => matrix::mma;
+    "mma.sync.aligned<.m8n8k128|.m16n8k128|.m16n8k256><.row><.col>.s32.b1.b1.s32<.xor|.and>.popc" => matrix::mma;
+    "mma.sync.aligned<.m8n8k4|.m16n8k4|.m16n8k8|.m16n8k16><.row><.col>.f64.f64.f64.f64" => matrix::mma;
+    "ldmatrix.sync.aligned.m8n8<.x1|.x2|.x4>{.trans}{.shared|.shared::cta}.b16" => matrix::ldmatrix;
+    "stmatrix.sync.aligned.m8n8<.x1|.x2|.x4>{.trans}{.shared|.shared::cta}.b16" => matrix::stmatrix;
+    "movmatrix.sync.aligned.m8n8.trans.b16" => matrix::movmatrix;
+    "wmma.load<.a|.b|.c>.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16|.m16n16k8|.m8n8k4>{.global|.shared|.shared::cta}<.f16|.bf16|.tf32|.f32|.f64|.s8|.u8|.s32>" => matrix::wmma_memory;
+    "wmma.store.d.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16|.m16n16k8|.m8n8k4>{.global|.shared|.shared::cta}<.f16|.f32|.f64|.s32>" => matrix::wmma_memory;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16><.f16|.f32><.f16|.f32>{.satfinite}" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.f32.bf16.bf16.f32" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col>.m16n16k8.f32.tf32.tf32.f32" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.s32<.s8|.u8><.s8|.u8>.s32{.satfinite}" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4{.rn|.rz|.rm|.rp}.f64.f64.f64.f64" => matrix::wmma_mma;
 
     "shfl.sync<.up|.down|.bfly|.idx>.b32" => sync::shuffle;
     "vote.sync<.all|.any|.uni>.pred" => sync::vote;

@@ -89,12 +89,19 @@ fn emit(
     let mut r = [0; 5];
     r[0] = d.plane;
     // A literal beside `.b` and float modifiers is read as the instruction's type says.
-    let named = i
+    let mut types = i
         .modifiers
         .iter()
-        .rev()
-        .find_map(|m| ScalarType::from_name(&m.text[1..]));
+        .filter_map(|m| ScalarType::from_name(&m.text[1..]));
+    // `slct` names the type of its values first, that of its condition last.
+    let selects = i.opcode.text == "slct";
+    let (first, last) = (types.next(), types.next_back());
     for (n, (operand, ty)) in sources.iter().zip(form.operands).enumerate() {
+        let named = if selects && n < 2 {
+            first
+        } else {
+            last.or(first)
+        };
         let literal = matches!(operand.kind, OperandKind::Number(_));
         let ty = match named {
             Some(named)

@@ -17,6 +17,7 @@ use crate::diagnostics::{Blame, Diagnostic, Diagnostics};
 use crate::ptx::ast::{Function, Module};
 use emit::Emitter;
 use program::{Op, Program};
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// Marks offsets of function parameters, which live in the thread's own memory.
@@ -32,6 +33,7 @@ pub(crate) const SHARED_START: u64 = 1024;
 pub struct Validated {
     module: Arc<Module>,
     programs: Vec<Arc<Program>>,
+    unsupported: Vec<(SmolStr, Diagnostics)>,
 }
 
 impl Validated {
@@ -50,6 +52,14 @@ impl Validated {
         self.programs.iter().find(|p| p.name == name)
     }
 
+    /// Why the kernel called `name` cannot run, if it uses something this machine does not do.
+    pub fn unsupported(&self, name: &str) -> Option<&Diagnostics> {
+        self.unsupported
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, why)| why)
+    }
+
     pub(crate) fn shared_module(&self) -> &Arc<Module> {
         &self.module
     }
@@ -57,24 +67,43 @@ impl Validated {
 
 /// Validates and lowers every entry of a module.
 ///
+/// A kernel that uses something unsupported is refused when it is launched, so that its
+/// neighbours can run; when no kernel is left, the whole module is refused.
+///
 /// # Errors
-/// Everything found wrong or unsupported, in the order of the text.
+/// Everything found wrong, in the order of the text.
 pub fn validate(module: Module) -> Result<Validated, Diagnostics> {
     let module = Arc::new(module);
     let mut programs = Vec::new();
+    let mut unsupported = Vec::new();
     let mut errors: Vec<Diagnostic> = Vec::new();
     for (index, function) in module.functions.iter().enumerate() {
-        if function.is_entry && function.body.is_some() {
-            match entry(&module, index, function) {
-                Ok(program) => programs.push(Arc::new(program)),
-                Err(found) => errors.extend(found),
-            }
+        if !function.is_entry || function.body.is_none() {
+            continue;
         }
+        match entry(&module, index, function) {
+            Ok(program) => programs.push(Arc::new(program)),
+            Err(found) if found.iter().all(|d| d.blame == Blame::Unsupported) => {
+                unsupported.push((function.name.text.clone(), Diagnostics(found)));
+            }
+            Err(found) => errors.extend(found),
+        }
+    }
+    if programs.is_empty() {
+        errors.extend(
+            unsupported
+                .iter()
+                .flat_map(|(_, why)| why.0.iter().cloned()),
+        );
     }
     errors.sort_by_key(|d| d.position);
     errors.dedup();
     if errors.is_empty() {
-        Ok(Validated { module, programs })
+        Ok(Validated {
+            module,
+            programs,
+            unsupported,
+        })
     } else {
         Err(Diagnostics(errors))
     }

@@ -327,7 +327,6 @@ pub struct Program {
     pub(crate) converts: Vec<ConvertOp>,
     pub(crate) packs: Vec<PackOp>,
     pub(crate) syncs: Vec<super::sync::SyncOp>,
-    #[allow(dead_code, reason = "matrix instructions follow")]
     pub(crate) matrices: Vec<super::matrix::MatrixOp>,
     #[allow(dead_code, reason = "asynchronous copies follow")]
     pub(crate) asyncs: Vec<super::asynchronous::AsyncOp>,

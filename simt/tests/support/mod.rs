@@ -1,6 +1,7 @@
 //! What the test binaries over data files share: discovery, comparison, waivers.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(unreachable_pub, reason = "a module of several test binaries")]
 
 pub mod element;
 pub mod machine;

@@ -36,6 +36,37 @@ pub(crate) fn div(a: f32, b: f32) -> f32 {
     }
 }
 
+/// The `.approx.ftz.f64` forms: only the upper halves of operand and result exist.
+pub(crate) fn coarse(a: f64, f: impl Fn(f64) -> f64) -> f64 {
+    const UPPER: u64 = 0xffff_ffff_0000_0000;
+    let cut = |x: f64| {
+        let x = f64::from_bits(x.to_bits() & UPPER);
+        if x.is_subnormal() {
+            0f64.copysign(x)
+        } else {
+            x
+        }
+    };
+    let y = if a.is_nan() { a } else { cut(f(cut(a))) };
+    if y.is_nan() {
+        f64::from_bits(0x7fff_ffff_0000_0000)
+    } else {
+        y
+    }
+}
+
+/// `1/√a` in f64, one step of refinement after the rounded value.
+pub(crate) fn rsqrt64(a: f64) -> f64 {
+    let y = 1.0 / a.sqrt();
+    if !y.is_finite() || y == 0.0 || a.is_subnormal() {
+        return y;
+    }
+    let product = a * y;
+    let rest = a.mul_add(y, -product);
+    let error = (-product).mul_add(y, 1.0) - rest * y;
+    y + y * error / 2.0
+}
+
 macro_rules! through_f64 {
     ($($(#[$doc:meta])* $name:ident = $f:expr;)*) => {$(
         $(#[$doc])*

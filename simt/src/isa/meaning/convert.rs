@@ -151,8 +151,8 @@ fn write(x: f64, c: Conversion) -> u64 {
     } else {
         round::narrow_to(x, precision, least, limit, mode)
     };
-    // `.satfinite` of the narrow formats clamps to the largest finite value.
-    let narrow8 = matches!(c.to, ScalarType::E4M3 | ScalarType::E5M2);
+    // `.satfinite` clamps to the largest finite value.
+    let narrow8 = c.flags.finite();
     let rounded = if narrow8 && rounded.is_infinite() && c.flags.sat() {
         limit.copysign(rounded)
     } else {

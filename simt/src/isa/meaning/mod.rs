@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub(crate) mod float;
 pub(crate) mod half;
 pub(crate) mod integer;
+pub(crate) mod matrix;
 pub(crate) mod round;
 
 use crate::ptx::ast::Instruction;
@@ -34,13 +35,15 @@ impl Flags {
     const RELU: u16 = 4;
     const NAN: u16 = 8;
     const XORSIGN: u16 = 16;
+    const FINITE: u16 = 32;
     const ROUND_SHIFT: u32 = 8;
 
     /// The flags an instruction's modifiers set.
     pub(crate) fn of(instruction: &Instruction) -> Self {
         let bits = instruction.modifiers.iter().map(|m| match m.text.as_str() {
             ".ftz" => Self::FTZ,
-            ".sat" | ".satfinite" => Self::SAT,
+            ".sat" => Self::SAT,
+            ".satfinite" => Self::SAT | Self::FINITE,
             ".relu" => Self::RELU,
             ".NaN" => Self::NAN,
             ".xorsign" => Self::XORSIGN,
@@ -61,6 +64,11 @@ impl Flags {
     /// The result is clamped.
     pub(crate) fn sat(self) -> bool {
         self.0 & Self::SAT != 0
+    }
+
+    /// The result is clamped to the finite numbers.
+    pub(crate) fn finite(self) -> bool {
+        self.0 & Self::FINITE != 0
     }
 
     /// Negative results and NaN become zero.
