@@ -167,6 +167,44 @@ fn bytes_that_were_never_written_are_counted() {
 }
 
 #[test]
+fn counters_are_those_of_the_formula() {
+    let folder = folder();
+    let axpy = ptx("axpy.ptx");
+    let output = touchstone(
+        folder.path(),
+        &[
+            axpy.to_str().expect("a path"),
+            "--block",
+            "64",
+            "--arg",
+            "in:x.npy",
+            "--arg",
+            "inout:y.npy:z.npy",
+            "--arg",
+            "f32:2",
+            "--arg",
+            "u32:64",
+            "--counters",
+            "--json",
+            "r.json",
+        ],
+    );
+    exits(&output, 0, "axpy: ran clean");
+    let json = std::fs::read_to_string(folder.path().join("r.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let clean = &report["outcome"]["clean"];
+    let total = &clean["counters"]["total"];
+    // 64 threads: a fused multiply-add each; x and y read once, y written once.
+    assert_eq!(
+        total["flops"]
+            .as_object()
+            .map(|units| units.values().filter_map(|v| v.as_u64()).sum()),
+        Some(128_u64),
+        "{total}"
+    );
+}
+
+#[test]
 fn an_endless_loop_ends_within_half_a_minute() {
     let folder = folder();
     let start = Instant::now();

@@ -25,7 +25,7 @@ pub use report::Report;
 pub type Trial = fn(u64, &mut Report);
 
 /// The families, by name.
-pub const FAMILIES: [(&str, Trial); 11] = [
+pub const FAMILIES: [(&str, Trial); 12] = [
     ("layernorm-f32", layernorm::trial::<f32>),
     ("layernorm-f16", layernorm::trial::<half::f16>),
     ("layernorm-bf16", layernorm::trial::<half::bf16>),
@@ -36,6 +36,7 @@ pub const FAMILIES: [(&str, Trial); 11] = [
     ("ternary-f32", ternary::trial::<f32>),
     ("ternary-f16", ternary::trial::<half::f16>),
     ("ternary-bf16", ternary::trial::<half::bf16>),
+    ("tree-greedy-bf16", tree::greedy_trial::<half::bf16>),
     ("tree-sampling-f32", tree::trial::<f32>),
 ];
 

@@ -1,8 +1,10 @@
-//! Sampled acceptance in f32.
+//! Greedy acceptance from tables, and sampled acceptance in f32.
 
 use std::collections::HashSet;
 
-use reference::cases::{Rng, mixed, normal};
+use reference::cases::tree::TreeWalk;
+use reference::cases::{Rng, build, mixed, normal};
+use reference::lm::greedy;
 use reference::numbers::{DType, Element, Histogram, Precision};
 use reference::tensor::View;
 use reference::tree::{Accepted, Sampling, Tree, accept_sampled};
@@ -53,6 +55,64 @@ pub fn trial<T: Element>(seed: u64, report: &mut Report) {
         let answer = honest(&tree, &logits, &sampling, vocabulary, style);
         let verdict = right.judge(&answer).map(|()| Histogram::default());
         report.judged("walks", style.name, seed, verdict);
+    }
+}
+
+/// Greedy acceptance as a device does it: the argmax of every row by a tree of comparisons, then
+/// for every node whether it is its parent's choice, then the deepest node all of whose path is.
+/// The text must also be what plain decoding of the model gives.
+pub fn greedy_trial<T: Element>(seed: u64, report: &mut Report) {
+    let Some(case) = report.built(seed, build::<TreeWalk<T>>(seed)) else {
+        return;
+    };
+    let right = case.oracle().expect("a built case has an oracle");
+    let rows = case.logits.chunks(case.vocabulary);
+    let choice: Vec<i32> = rows.map(|row| best(row, 0)).collect();
+    let (tokens, parents) = (case.tree.tokens(), case.tree.parents());
+    let row_of = |node: Option<usize>| node.map_or(0, |node| node + 1);
+    let mut depth = vec![0usize; tokens.len()];
+    for i in 0..tokens.len() {
+        let open = parents[i].is_none_or(|p| depth[p] > 0 && !case.stop.contains(&tokens[p]));
+        if open && choice[row_of(parents[i])] == tokens[i] {
+            depth[i] = parents[i].map_or(0, |p| depth[p]) + 1;
+        }
+    }
+    let last = (0..tokens.len())
+        .filter(|&i| depth[i] > 0)
+        .max_by_key(|&i| depth[i]);
+    let nodes = last.map_or(Vec::new(), |last| case.tree.path(last));
+    let stopped = last.is_some_and(|last| case.stop.contains(&tokens[last]));
+    let bonus = if stopped { -1 } else { choice[row_of(last)] };
+    let answer = Accepted {
+        tokens: nodes.iter().map(|&n| tokens[n]).collect(),
+        nodes,
+        bonus,
+    };
+    let verdict = right.judge(&answer).map(|()| Histogram::default());
+    report.judged("walks", "by tables", seed, verdict);
+
+    let text = right.text();
+    let plain = greedy(&case.model, &case.prompt, text.len(), &case.stop);
+    let verdict = if text == plain {
+        Ok(Histogram::default())
+    } else {
+        Err("not the greedy text")
+    };
+    report.judged("walks", "plain decoding", seed, verdict);
+}
+
+/// Token of the largest finite logit, the lower id among equals; −1 when there is none.
+fn best<T: Element>(row: &[T], first: i32) -> i32 {
+    if let [one] = row {
+        return if one.to_f64().is_finite() { first } else { -1 };
+    }
+    let (left, right) = row.split_at(row.len() / 2);
+    let (a, b) = (best(left, first), best(right, first + left.len() as i32));
+    let logit = |token: i32| row[(token - first) as usize].to_f64();
+    if a == -1 || b != -1 && logit(b) > logit(a) {
+        b
+    } else {
+        a
     }
 }
 

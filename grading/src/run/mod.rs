@@ -50,6 +50,9 @@ pub struct RunArguments {
     /// Instructions of all warps together before the run is stopped
     #[arg(long, default_value_t = 1_000_000_000)]
     max_steps: u64,
+    /// Count what the kernel does: instructions, flops, bytes, sectors, bank conflicts
+    #[arg(long)]
+    counters: bool,
     /// Write the report to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -140,6 +143,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
             seed,
             explore: arguments.explore.is_some(),
             max_steps: arguments.max_steps,
+            counters: arguments.counters,
             ..Options::default()
         };
         let run = once(arguments, &validated, &entry, &options);
@@ -155,7 +159,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
         }
         last = Some((seed, run?));
     }
-    let Some((seed, (steps, outputs))) = last else {
+    let Some((seed, (ran, outputs))) = last else {
         return Ok(());
     };
     let mut said = Vec::new();
@@ -163,7 +167,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
         npy::write(path, tensor)?;
         said.push(Output::of(path, tensor, *unwritten));
     }
-    let report = report(arguments, &entry, seed, Outcome::Clean { steps }, &said);
+    let report = report(arguments, &entry, seed, Outcome::of(ran), &said);
     if let Some(path) = &arguments.json {
         report.write(path)?;
     }
@@ -216,13 +220,13 @@ fn entry(module: &simt::ptx::Module, asked: Option<&str>) -> Result<String, RunE
 /// A tensor to be written at the end, and how many of its bytes the kernel never wrote.
 type Made = (PathBuf, Tensor, u64);
 
-/// One launch on a fresh machine: the instructions it took, and what it made.
+/// One launch on a fresh machine: what the machine reports, and what it made.
 fn once(
     arguments: &RunArguments,
     validated: &simt::Validated,
     entry: &str,
     options: &Options,
-) -> Result<(u64, Vec<Made>), RunError> {
+) -> Result<(simt::Report, Vec<Made>), RunError> {
     let mut machine = Machine::new(MEMORY);
     let loaded = machine.load(validated)?;
     let mut args = Vec::new();
@@ -279,7 +283,7 @@ fn once(
             .map_err(|error| RunError::Usage(error.to_string()))?;
         outputs.push((to, tensor, unwritten));
     }
-    Ok((report.steps, outputs))
+    Ok((report, outputs))
 }
 
 /// What a diagnostic calls the buffer: `argument 2 (x.npy)`.

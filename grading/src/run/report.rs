@@ -3,7 +3,8 @@
 use super::RunError;
 use crate::tensor::Tensor;
 use serde::Serialize;
-use simt::Fault;
+use simt::count::Counters;
+use simt::{Fault, Report};
 use std::fmt;
 use std::path::Path;
 
@@ -38,9 +39,21 @@ pub(super) enum Outcome {
     Clean {
         /// Instructions of all warps together.
         steps: u64,
+        /// What was counted, if it was asked for.
+        counters: Option<Box<Counters>>,
     },
     /// Stopped by the machine.
     Fault(Fault),
+}
+
+impl Outcome {
+    /// A run to its end.
+    pub(super) fn of(report: Report) -> Outcome {
+        Outcome::Clean {
+            steps: report.steps,
+            counters: report.counters.map(Box::new),
+        }
+    }
 }
 
 /// A tensor that was written.
@@ -77,12 +90,15 @@ impl RunReport {
 impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
-            Outcome::Clean { steps } => {
+            Outcome::Clean { steps, counters } => {
                 write!(f, "{}: ran clean, {steps} warp instructions", self.entry)?;
                 if self.schedules > 1 {
                     write!(f, " in the last of {} schedules", self.schedules)?;
                 }
                 writeln!(f)?;
+                if let Some(counters) = counters {
+                    write!(f, "{}", simt::count::text::text(counters))?;
+                }
             }
             Outcome::Fault(fault) => writeln!(f, "{fault}")?,
         }

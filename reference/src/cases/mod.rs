@@ -13,6 +13,7 @@ pub mod softmax_topk;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategy;
 pub mod ternary;
+pub mod tree;
 
 pub use build::{Case, build};
 pub use mix::{Pattern, mixed, mixed_row, normal};

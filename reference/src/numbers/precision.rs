@@ -73,12 +73,12 @@ impl Precision {
     }
 
     /// u of the f32 that everything is computed in.
-    pub fn unit(self) -> f64 {
+    pub const fn unit(self) -> f64 {
         DType::F32.unit_roundoff()
     }
 
     /// η: what one f32 operation may lose below the normal range (a flush to zero).
-    pub fn underflow(self) -> f64 {
+    pub const fn underflow(self) -> f64 {
         DType::F32.smallest_normal()
     }
 

@@ -1,6 +1,7 @@
 //! Execution: warps, blocks, grids.
 
 mod access;
+mod asynchronous;
 mod atomic;
 mod block;
 pub(crate) mod collective;
@@ -14,3 +15,4 @@ pub mod registers;
 pub(crate) mod step;
 pub(crate) mod straight;
 pub(crate) mod warp;
+mod wgmma;

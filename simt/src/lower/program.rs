@@ -328,7 +328,6 @@ pub struct Program {
     pub(crate) packs: Vec<PackOp>,
     pub(crate) syncs: Vec<super::sync::SyncOp>,
     pub(crate) matrices: Vec<super::matrix::MatrixOp>,
-    #[allow(dead_code, reason = "asynchronous copies follow")]
     pub(crate) asyncs: Vec<super::asynchronous::AsyncOp>,
     pub(crate) tables: Vec<Vec<u32>>,
     pub(crate) planes: u16,
