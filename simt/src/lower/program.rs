@@ -348,6 +348,20 @@ impl Program {
         &self.name
     }
 
+    /// The access to memory that an instruction makes.
+    pub(crate) fn access(&self, pc: u32) -> Option<&MemoryOp> {
+        use super::matrix::MatrixOp;
+        match self.code[pc as usize].op {
+            Op::Memory(index) => self.memory.get(index as usize),
+            Op::Matrix(index) => match &self.matrices[index as usize] {
+                MatrixOp::Load { memory, .. } | MatrixOp::Store { memory, .. } => Some(memory),
+                MatrixOp::Fragment(fragment) => Some(&fragment.memory),
+                MatrixOp::Multiply(_) | MatrixOp::Transpose { .. } => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Lowered instructions.
     pub fn len(&self) -> usize {
         self.code.len()
