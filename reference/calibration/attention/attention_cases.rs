@@ -60,16 +60,25 @@ impl<T: Element> Case<T> {
     /// A small case of a random kind, shape and options.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let kind = rng.choose(&Kind::ALL);
-        let d = rng.choose(&[1, 3, 8, 16, 32, 64]);
+        // Long rows and wide heads cost most; one in twenty is enough of each.
+        let long = |rng: &mut Rng| rng.chance(0.05);
+        let d = if long(rng) {
+            64
+        } else {
+            rng.choose(&[1, 3, 8, 16, 32])
+        };
+        let nk = if long(rng) {
+            300
+        } else {
+            rng.choose(&[1, 7, 16, 33, 64, 100])
+        };
+        let nq = if long(rng) {
+            17
+        } else {
+            rng.choose(&[1, 2, 5])
+        };
         let hkv = rng.between(1, 2);
-        let shape = [
-            1,
-            hkv * rng.between(1, 2),
-            hkv,
-            rng.choose(&[1, 2, 5, 17]),
-            rng.choose(&[1, 7, 16, 33, 100, 300]),
-            d,
-        ];
+        let shape = [1, hkv * rng.between(1, 2), hkv, nq, nk, d];
         let options = draw_options(rng, d);
         Self::of_kind(rng, kind, shape, options)
     }

@@ -27,12 +27,14 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayViewMut1};
+use ndarray::Array2;
 
 use super::Options;
 use super::options::{Mask, span_of};
-use super::scores::{CORRECTION_UNITS, MAX_LOG, Scoring, corrections_after, exponent_error};
-use super::weighted::{Vectors, Weights, product, rounding_of, rows};
+use super::scores::Scoring;
+use super::softmax::{Reach, Row, Summary};
+use super::spare;
+use super::weighted::{Vectors, Weights, line, line_mut, may_overflow, product, rounding_of, rows};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Everything one head of one sequence computes with.
@@ -54,38 +56,6 @@ pub(crate) struct Rows {
     /// Row-major, `rows × D`.
     pub(crate) o: Vec<Bounded>,
     pub(crate) lse: Vec<Bounded>,
-}
-
-/// The softmax of one row: weights and errors of the keys it sees, ready to be summed.
-struct RowWeights {
-    lse: Bounded,
-    /// Σ h_j, the sink's share included.
-    moved: f64,
-    /// The sink's share alone.
-    sink_moved: f64,
-    /// γ(n + R) + 8u + 3u|lse|.
-    relative: f64,
-    reach: Reach,
-}
-
-/// How far the analysis of a row's scores reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    /// The bound above.
-    Errors,
-    /// Errors decide which key wins: o is some convex combination.
-    Hull,
-    /// A weight may overflow f32 when its tile is read (`s·c − m_t·c` comes out large and positive
-    /// where it should be zero, for scores beyond 10⁸): anything may come out.
-    Nothing,
-}
-
-/// Per-row views into the tile's matrices.
-struct RowOut<'a> {
-    value: ArrayViewMut1<'a, f64>,
-    error: ArrayViewMut1<'a, f64>,
-    moved: ArrayViewMut1<'a, f64>,
-    rounding: Option<ArrayViewMut1<'a, f64>>,
 }
 
 /// What bounds one component of o besides the softmax.
@@ -111,7 +81,8 @@ impl Head<'_> {
 
     /// All of the tile's rows, by matrix products. Needs finite inputs.
     pub(crate) fn tiled(&self, tile: Range<usize>) -> Rows {
-        let span = span_of(self.mask, tile.clone());
+        let ranges: Vec<_> = tile.clone().map(|row| self.mask.ranges(row)).collect();
+        let span = span_of(&ranges);
         let rounded = self.precision.weights != DType::F32;
         let q = rows(&self.q.value, tile.clone());
         let q_size = rows(&self.q.size, tile.clone());
@@ -120,36 +91,48 @@ impl Head<'_> {
 
         let scoring = self.scoring();
         let mut weights = Weights::zeros(tile.len(), span.len(), rounded);
-        let mut moved = Array2::zeros((tile.len(), span.len()));
-        let mut scratch = Scratch::default();
-        let mut softmax = Vec::with_capacity(tile.len());
-        for (at, row) in tile.clone().enumerate() {
-            scratch.clear();
-            for (column, key) in span.clone().enumerate() {
-                if self.mask.sees(row, key) {
-                    let score = scoring.score(raw[[at, column]], size[[at, column]]);
-                    scratch.push(column, score);
+        let mut moved = spare::zeros(tile.len(), span.len());
+        let mut row = Row::default();
+        let mut summaries = Vec::with_capacity(tile.len());
+        for (at, ranges) in ranges.iter().enumerate() {
+            let columns = || {
+                ranges
+                    .iter()
+                    .map(|r| r.start - span.start..r.end - span.start)
+            };
+            let (raw, size) = (line(&raw, at), line(&size, at));
+            row.clear();
+            for range in columns() {
+                let pairs = raw[range.clone()].iter().zip(&size[range]);
+                pairs.for_each(|(&raw, &size)| row.push(scoring.score(raw, size)));
+            }
+            summaries.push(row.softmax(self.sink, self.precision));
+            let mut from = 0;
+            for range in columns() {
+                let taken = from..from + range.len();
+                from = taken.end;
+                let copy = |to: &mut Array2<f64>, numbers: &[f64]| {
+                    let to = &mut line_mut(to, at)[range.clone()];
+                    to.copy_from_slice(&numbers[taken.clone()]);
+                };
+                copy(&mut weights.value, &row.value);
+                copy(&mut weights.error, &row.error);
+                copy(&mut moved, &row.moved);
+                if let Some(rounding) = &mut weights.rounding {
+                    copy(rounding, &row.rounding);
                 }
             }
-            softmax.push(self.softmax(
-                &mut scratch,
-                RowOut {
-                    value: weights.value.row_mut(at),
-                    error: weights.error.row_mut(at),
-                    moved: moved.row_mut(at),
-                    rounding: weights.rounding.as_mut().map(|r| r.row_mut(at)),
-                },
-            ));
         }
 
         let (o, summed) = weights.sum(self.v, span.start, self.precision.weights);
         let mut distance = rows(&self.v.value, span).to_owned();
         for mut v in distance.rows_mut() {
-            v.iter_mut()
-                .zip(self.center)
-                .for_each(|(v, c)| *v = (*v - c).abs());
+            let pairs = v.iter_mut().zip(self.center);
+            pairs.for_each(|(v, c)| *v = (*v - c).abs());
         }
-        let moved = product(moved.view(), distance.view());
+        let moved_by = product(moved.view(), distance.view());
+        weights.keep();
+        [raw, size, moved].into_iter().for_each(spare::keep);
         let farthest: Vec<f64> = distance
             .columns()
             .into_iter()
@@ -160,52 +143,37 @@ impl Head<'_> {
             o: Vec::with_capacity(o.len()),
             lse: Vec::with_capacity(tile.len()),
         };
-        for (at, row) in softmax.iter().enumerate() {
+        for (at, summary) in summaries.iter().enumerate() {
             for d in 0..self.size() {
                 let component = Component {
                     value: o[[at, d]],
                     summed: summed[[at, d]],
-                    moved: moved[[at, d]],
+                    moved: moved_by[[at, d]],
                     farthest: farthest[d],
                     center: self.center[d],
                 };
-                out.o.push(self.finish(row, &component));
+                out.o.push(self.finish(summary, &component));
             }
-            out.lse.push(self.precision.store_statistic(row.lse));
+            out.lse.push(self.precision.store_statistic(summary.lse));
         }
         out
     }
 
     /// One row, following the formula term by term over the keys it sees and no others.
-    pub(crate) fn plain(&self, row: usize) -> Rows {
+    pub(crate) fn plain(&self, query: usize) -> Rows {
         let scoring = self.scoring();
-        let (q, q_size) = (self.q.value.row(row), self.q.size.row(row));
-        let seen: Vec<usize> = self
-            .mask
-            .span(row)
-            .filter(|&key| self.mask.sees(row, key))
-            .collect();
-        let mut scratch = Scratch::default();
-        for (at, &key) in seen.iter().enumerate() {
+        let (q, q_size) = (self.q.value.row(query), self.q.size.row(query));
+        let seen: Vec<usize> = self.mask.ranges(query).into_iter().flatten().collect();
+        let mut row = Row::default();
+        for &key in &seen {
             let (mut raw, mut size) = (0.0, 0.0);
             for d in 0..q.len() {
                 raw += q[d] * self.k.value[[key, d]];
                 size += q_size[d] * self.k.size[[key, d]];
             }
-            scratch.push(at, scoring.score(raw, size));
+            row.push(scoring.score(raw, size));
         }
-        let rounded = self.precision.weights != DType::F32;
-        let mut weights = Weights::zeros(1, seen.len(), rounded);
-        let mut moved = Array2::zeros((1, seen.len()));
-        let softmax = self.softmax(
-            &mut scratch,
-            RowOut {
-                value: weights.value.row_mut(0),
-                error: weights.error.row_mut(0),
-                moved: moved.row_mut(0),
-                rounding: weights.rounding.as_mut().map(|r| r.row_mut(0)),
-            },
-        );
+        let summary = row.softmax(self.sink, self.precision);
         let mut o = Vec::with_capacity(self.size());
         for d in 0..self.size() {
             let mut sum = Component {
@@ -219,134 +187,25 @@ impl Head<'_> {
             for (at, &key) in seen.iter().enumerate() {
                 let (v, v_size) = (self.v.value[[key, d]], self.v.size[[key, d]]);
                 let distance = (v - sum.center).abs();
-                sum.value += weights.value[[0, at]] * v;
-                sum.summed += weights.error[[0, at]] * v_size;
-                sum.moved += moved[[0, at]] * distance;
+                sum.value += row.value[at] * v;
+                sum.summed += row.error[at] * v_size;
+                sum.moved += row.moved[at] * distance;
                 sum.farthest = sum.farthest.max(distance);
-                if let Some(r) = &weights.rounding {
-                    roundings.push((r[[0, at]], v_size));
+                if let Some(&rounding) = row.rounding.get(at) {
+                    roundings.push((rounding, v_size));
                 }
             }
             sum.summed += rounding_of(&roundings, self.precision.weights);
-            o.push(self.finish(&softmax, &sum));
+            o.push(self.finish(&summary, &sum));
         }
         Rows {
             o,
-            lse: vec![self.precision.store_statistic(softmax.lse)],
-        }
-    }
-
-    /// From the scores of one row to its weights.
-    fn softmax(&self, row: &mut Scratch, mut out: RowOut<'_>) -> RowWeights {
-        let p = self.precision;
-        let u = p.unit();
-        let n = row.values.len();
-        let empty = RowWeights {
-            lse: Bounded::exact(f64::NEG_INFINITY),
-            moved: 0.0,
-            sink_moved: 0.0,
-            relative: 0.0,
-            reach: Reach::Errors,
-        };
-        // `max` of f64 skips NaN; a NaN score comes back through the weights below.
-        let start = self.sink.unwrap_or(f64::NEG_INFINITY);
-        let m = row.values.iter().fold(start, |m, &s| m.max(s));
-        let has_nan = row.values.iter().any(|s| s.is_nan());
-        if m == f64::NEG_INFINITY && !has_nan {
-            return empty;
-        }
-        row.after.resize(n, 0.0);
-        corrections_after(&row.values, &mut row.after);
-        let most = row.after.iter().fold(0.0, |a, &b| f64::max(a, b));
-
-        // ln of the weights before division by l, and η.
-        let mut l = 0.0;
-        for at in 0..n {
-            let score = Bounded::new(row.values[at], row.bounds[at]);
-            row.values[at] = score.value - m;
-            row.bounds[at] = exponent_error(score, m, u) + CORRECTION_UNITS * u * row.after[at];
-            l += row.values[at].exp();
-        }
-        let sink = self.sink.map(|z| {
-            let eta = exponent_error(Bounded::exact(z), m, u) + CORRECTION_UNITS * u * most;
-            (z - m, eta)
-        });
-        l += sink.map_or(0.0, |(log, _)| log.exp());
-        if !l.is_finite() {
-            // NaN or +inf among the scores: everything the row touches is NaN.
-            for &column in &row.columns {
-                out.value[column] = f64::NAN;
-            }
-            return RowWeights {
-                lse: Bounded::exact(f64::NAN),
-                ..empty
-            };
-        }
-
-        // In logarithms, so that no large error times a small weight is lost.
-        let log_l = l.ln();
-        let with_sink = || {
-            let keys = row.values.iter().copied().zip(row.bounds.iter().copied());
-            keys.chain(sink).map(|(log, eta)| (log - log_l, eta))
-        };
-        let log_least = with_sink()
-            .map(|(log, eta)| (log - eta).exp())
-            .sum::<f64>()
-            .ln();
-        let log_moved = log_sum_exp_above_one(with_sink());
-        let accumulate = p.gamma(n + most as usize + 2);
-        let lost = p.underflow() / l;
-        // w⁺ and h of one weight.
-        let largest = |log: f64, eta: f64| (log - log_l + eta - log_least).exp();
-        let may_overflow = with_sink().any(|(_, eta)| eta >= MAX_LOG);
-        let mut reach = if may_overflow {
-            Reach::Nothing
-        } else {
-            Reach::Errors
-        };
-        let mut total = 0.0;
-        let mut moved_by = |log: f64, eta: f64| {
-            let largest = largest(log, eta);
-            // Up to e a bound on a weight still means something.
-            if reach == Reach::Errors && (largest.is_nan() || largest > std::f64::consts::E) {
-                reach = Reach::Hull;
-            }
-            let moved = -(-eta).exp_m1() * largest.min(std::f64::consts::E);
-            total += moved;
-            moved
-        };
-        let sink_moved = sink.map_or(0.0, |(log, eta)| moved_by(log, eta));
-        for at in 0..n {
-            let (log, eta) = (row.values[at], row.bounds[at]);
-            let column = row.columns[at];
-            let most = largest(log, eta).min(1.0);
-            out.value[column] = (log - log_l).exp();
-            out.moved[column] = moved_by(log, eta);
-            out.error[column] = accumulate * most + lost;
-            if let Some(rounding) = &mut out.rounding {
-                let normal = p.weights.smallest_normal() / l;
-                rounding[column] = p.weights.unit_roundoff() * most.max(normal);
-            }
-        }
-
-        let ln_l = p.ln(Bounded::new(l, l * accumulate + n as f64 * p.underflow()));
-        let lse = Bounded::new(m + ln_l.value, ln_l.bound + log_moved)
-            .widen(7.0 * u * (m.abs() + ln_l.value.abs()));
-        let lse = match reach {
-            Reach::Nothing => Bounded::new(lse.value, f64::INFINITY),
-            _ => lse,
-        };
-        RowWeights {
-            lse,
-            moved: total,
-            sink_moved,
-            relative: accumulate + u * (8.0 + 3.0 * (m + log_l).abs()),
-            reach,
+            lse: vec![self.precision.store_statistic(summary.lse)],
         }
     }
 
     /// The terms that need o itself, and the rounding of the output.
-    fn finish(&self, row: &RowWeights, sum: &Component) -> Bounded {
+    fn finish(&self, row: &Summary, sum: &Component) -> Bounded {
         if !sum.value.is_finite() {
             return Bounded::exact(sum.value);
         }
@@ -359,57 +218,14 @@ impl Head<'_> {
         let hull = sum.farthest.max(sink) + off_center;
         let moved = sum.moved + off_center * row.moved + sum.center.abs() * row.sink_moved;
         let moved = match row.reach {
+            // Undivided, the sum is l times as large.
+            _ if may_overflow(row.l * sum.summed) => f64::INFINITY,
             Reach::Errors => moved.min(hull),
             Reach::Hull => hull,
             Reach::Nothing => f64::INFINITY,
         };
         let o = Bounded::new(sum.value, moved + sum.summed);
         self.precision.store(o.widen(row.relative * o.magnitude()))
-    }
-}
-
-/// `ln Σ w_j e^{η_j}` from pairs of ln w and η, exact where it is near zero.
-fn log_sum_exp_above_one(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
-    let top = pairs
-        .clone()
-        .map(|(log, eta)| log + eta)
-        .fold(f64::NEG_INFINITY, f64::max);
-    if top < 1.0 {
-        // ln(1 + Σ w(e^η − 1))
-        return pairs
-            .map(|(log, eta)| log.exp() * eta.exp_m1())
-            .sum::<f64>()
-            .ln_1p();
-    }
-    top + pairs
-        .map(|(log, eta)| (log + eta - top).exp())
-        .sum::<f64>()
-        .ln()
-}
-
-/// The keys that one row sees: their column in the tile, and numbers about them.
-#[derive(Default)]
-struct Scratch {
-    columns: Vec<usize>,
-    /// Scores, then weights.
-    values: Vec<f64>,
-    /// Errors of the scores, then η.
-    bounds: Vec<f64>,
-    /// Corrections after the key.
-    after: Vec<f64>,
-}
-
-impl Scratch {
-    fn clear(&mut self) {
-        self.columns.clear();
-        self.values.clear();
-        self.bounds.clear();
-    }
-
-    fn push(&mut self, column: usize, score: Bounded) {
-        self.columns.push(column);
-        self.values.push(score.value);
-        self.bounds.push(score.bound);
     }
 }
 

@@ -355,6 +355,21 @@ fn odd_values_follow_the_rules() {
     assert!(o.is_nan() && (lse - 3f64.ln()).abs() < 1e-15);
 }
 
+/// Sums that pass beyond f32 on the way have no bound; their neighbours keep theirs.
+#[test]
+fn overflow_on_the_way_is_undecided() {
+    let options = Options::new(1.0);
+    let mut s = Sample::<f32>::with_shape(&mut Rng::new(1), [1, 1, 1, 2, 4, 1], options, false);
+    (s.q, s.k) = (vec![1.0, 1e30], vec![0.0, 0.0, 0.0, 1.0]);
+    s.v = vec![3e38, 1.0, 3e38, 1.0];
+    let out = run(&s);
+    assert!(out.o.items()[0].bound.is_infinite());
+    s.v = vec![1e36, 1.0, 1e36, 1.0];
+    let out = run(&s);
+    assert!(out.o.items()[0].bound.is_finite() && out.lse.items()[0].bound.is_finite());
+    assert!(out.o.items()[1].bound.is_infinite() && out.lse.items()[1].bound.is_infinite());
+}
+
 #[test]
 fn bad_input_is_an_error_that_names_the_argument() {
     let x = normal::<f32>(&mut Rng::new(1), 48, 1.0);
