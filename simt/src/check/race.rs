@@ -60,7 +60,7 @@ pub(crate) fn writes(op: &MemoryOp) -> bool {
 /// Whether an access takes part in synchronisation, and how far.
 pub(crate) fn strong(op: &MemoryOp, scope: Scope) -> bool {
     let ordered = op.order != Order::Weak || matches!(op.access, Access::Atomic(_));
-    ordered && (op.scope >= scope || op.order == Order::Relaxed && op.access == Access::Load)
+    ordered && op.scope >= scope
 }
 
 /// One bit for each byte of a word that an access from `start` to `end` touches.
