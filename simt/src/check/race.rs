@@ -4,7 +4,7 @@
 
 use super::Checker;
 use super::cell::{Entry, Record};
-use super::finding::{Log, Raw, RawSide};
+use super::finding::{Log, Raw, RawSide, SAME_VALUE};
 use crate::exec::misc::value;
 use crate::exec::observer::AccessEvent;
 use crate::lower::program::{Access, MemoryOp, Order, Program, Scope};
@@ -211,7 +211,7 @@ pub(crate) fn report(
         same = its.is_some() && its == stored(event, lane, offset);
     }
     let kind = match (with_write, writes(event.op)) {
-        _ if same => "two writes of one value",
+        _ if same => SAME_VALUE,
         (true, true) => "two writes",
         (true, false) => "a read and an earlier write",
         (false, _) => "a write and an earlier read",
