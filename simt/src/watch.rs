@@ -148,6 +148,10 @@ impl Observer for Watch<'_> {
             return;
         };
         let (sites, log) = (&*self.sites, &mut self.log);
+        let by_copy = matches!(program.code[event.at.pc as usize].op, Op::Async(_));
+        if event.space == Space::Shared && !by_copy && self.checks.has(Checker::Copies) {
+            state.copies.access(event, log);
+        }
         match event.space {
             Space::Shared if self.checks.has(Checker::SharedRace) => {
                 let shadow = &mut state.shared;
@@ -186,6 +190,36 @@ impl Observer for Watch<'_> {
         }
         if let (SyncOp::Warp { .. }, Some(state)) = (op, self.blocks.get(at.block)) {
             state.clocks.warp_sync(at.warp, at.mask, live);
+        }
+    }
+
+    fn copies_issue(&mut self, at: At, to: &[u64; LANES], bytes: u32, bulk: bool) {
+        if bulk || !self.checks.has(Checker::Copies) {
+            return;
+        }
+        if let Some(state) = self.blocks.get(at.block) {
+            state.copies.issue(at, to, bytes, &mut self.log);
+        }
+    }
+
+    fn copies_commit(&mut self, at: At, bulk: bool) {
+        if let Some(state) = self.blocks.get(at.block).filter(|_| !bulk) {
+            state.copies.commit(at);
+        }
+    }
+
+    fn copies_wait(&mut self, at: At, pending: Option<u32>, bulk: bool) {
+        if let Some(state) = self.blocks.get(at.block).filter(|_| !bulk) {
+            state.copies.wait(at, pending);
+        }
+    }
+
+    fn mbarrier(&mut self, at: At, place: u64, passed: bool) {
+        if let Some(state) = self.blocks.get(at.block) {
+            state.shared.mbarrier(&mut state.clocks, at, place, passed);
+            if passed {
+                state.copies.phase();
+            }
         }
     }
 

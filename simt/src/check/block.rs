@@ -2,6 +2,7 @@
 
 use super::barrier::Arrival;
 use super::clocks::Clocks;
+use super::copies::Copies;
 use super::values::Values;
 use super::{global, shared};
 use crate::lower::program::Program;
@@ -17,6 +18,7 @@ pub(crate) struct BlockState {
     pub(crate) arrivals: [Vec<Arrival>; 16],
     /// What is unknown in the registers of each warp.
     pub(crate) values: Vec<Values>,
+    pub(crate) copies: Copies,
 }
 
 /// The blocks that run on one worker.
@@ -32,9 +34,10 @@ impl Blocks {
         let state = BlockState {
             clocks: Clocks::new(warps),
             shared: shared::Shadow::default(),
-            seen: Vec::new(),
+            seen: global::Seen::default(),
             arrivals: Default::default(),
             values: (0..warps).map(|_| Values::new(program)).collect(),
+            copies: Copies::default(),
         };
         if let Some((index, old)) = self.current.replace((block, Box::new(state))) {
             self.others.insert(index, old);

@@ -37,6 +37,8 @@ pub struct Finding {
     pub usual_cause: String,
     /// How often it was seen at these places.
     pub times: u64,
+    /// Whether the result is the same whichever side wins: several threads store one value.
+    pub benign: bool,
 }
 
 impl fmt::Display for Finding {
@@ -62,6 +64,9 @@ pub(crate) struct Raw {
     pub(crate) usual_cause: &'static str,
     pub(crate) sides: Vec<RawSide>,
 }
+
+/// The kind of a race that changes nothing.
+pub(crate) const SAME_VALUE: &str = "two writes of one value";
 
 /// What makes two findings one: the checker, the kind of mistake, and where.
 pub(crate) type Cause = (u32, u32, Checker, &'static str);
@@ -104,7 +109,7 @@ impl Log {
         let each = self
             .0
             .into_iter()
-            .map(|((_, _, checker, _), (times, raw))| {
+            .map(|((_, _, checker, kind), (times, raw))| {
                 let side = |s: RawSide| Side {
                     what: s.what,
                     thread: Thread {
@@ -120,6 +125,7 @@ impl Log {
                     sides: raw.sides.into_iter().map(side).collect(),
                     usual_cause: raw.usual_cause.to_owned(),
                     times,
+                    benign: kind == SAME_VALUE,
                 }
             });
         each.collect()

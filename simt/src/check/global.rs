@@ -38,8 +38,16 @@ pub(crate) struct Shadow {
     hubs: Mutex<Hubs>,
 }
 
-/// What a block has acquired: hubs, by index, and how much of their history.
-pub(crate) type Seen = Vec<(u32, u32)>;
+/// Hubs, by index, and how much of their history was acquired.
+type Acquired = Vec<(u32, u32)>;
+
+/// What a block has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    acquired: Acquired,
+    /// Records of allocations it has touched, by address.
+    chunks: Vec<(u64, Chunks)>,
+}
 
 /// One release of a block at a hub.
 #[derive(Debug)]
@@ -74,7 +82,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hubs {
-    fn publish(&mut self, address: u64, block: u64, view: Box<[u32]>, wide: bool, seen: &Seen) {
+    fn publish(&mut self, address: u64, block: u64, view: Box<[u32]>, wide: bool, seen: &Acquired) {
         let next = self.all.len() as u32;
         let at = *self.by_address.entry(address).or_insert(next);
         if at == next {
@@ -102,7 +110,7 @@ impl Hubs {
     }
 
     /// Whether another block's access was published to one that has acquired `seen`.
-    fn before(&self, earlier: &Entry, seen: &Seen) -> bool {
+    fn before(&self, earlier: &Entry, seen: &Acquired) -> bool {
         let warp = (earlier.when.thread / 32) as usize;
         let mut open = seen.clone();
         let mut done: HashMap<u32, u32> = HashMap::new();
@@ -125,7 +133,17 @@ impl Hubs {
 }
 
 impl Shadow {
-    fn chunks(&self, a: &Allocation) -> Chunks {
+    /// The chunks of an allocation; `known` are those that a block has asked for.
+    fn chunks(&self, a: &Allocation, known: &mut Vec<(u64, Chunks)>) -> Chunks {
+        if let Some((_, chunks)) = known.iter().find(|(base, _)| *base == a.base) {
+            return Arc::clone(chunks);
+        }
+        let chunks = self.look_up(a);
+        known.push((a.base, Arc::clone(&chunks)));
+        chunks
+    }
+
+    fn look_up(&self, a: &Allocation) -> Chunks {
         let known = self.allocations.read();
         let known = known.unwrap_or_else(PoisonError::into_inner);
         if let Some(chunks) = known.get(&a.base) {
@@ -157,9 +175,9 @@ impl Shadow {
         }
         let own_strong = strong(event.op, Scope::Block);
         if own_strong && event.op.access != Access::Store {
-            self.acquire(clocks, seen, event, a.base);
+            self.acquire(clocks, &mut seen.acquired, event, a.base);
         }
-        let chunks = self.chunks(a);
+        let chunks = self.chunks(a, &mut seen.chunks);
         let mut held: Option<(u64, MutexGuard<'_, Chunk>)> = None;
         for lane in bits(event.at.mask) {
             let start = event.offsets[lane];
@@ -181,7 +199,7 @@ impl Shadow {
                     bytes: race::bytes_of_word(word, start, end),
                     others: false,
                 };
-                let found = self.word(chunk, sites, clocks, seen, event, new, word);
+                let found = self.word(chunk, sites, clocks, &seen.acquired, event, new, word);
                 if let Some(conflict) = found {
                     let checker = Checker::GlobalRace;
                     report(log, sites, checker, event, &new, &conflict, word * 4);
@@ -190,7 +208,7 @@ impl Shadow {
         }
         drop(held);
         if own_strong && writes(event.op) {
-            self.release(clocks, seen, event, a.base);
+            self.release(clocks, &seen.acquired, event, a.base);
         }
     }
 
@@ -201,7 +219,7 @@ impl Shadow {
         chunk: &mut Chunk,
         sites: &Sites<'_>,
         clocks: &Clocks,
-        seen: &Seen,
+        seen: &Acquired,
         event: &AccessEvent<'_>,
         new: Entry,
         word: u64,
@@ -238,7 +256,13 @@ impl Shadow {
         visit(write, read, new, is_write, tolerates, before)
     }
 
-    fn acquire(&self, clocks: &mut Clocks, seen: &mut Seen, event: &AccessEvent<'_>, base: u64) {
+    fn acquire(
+        &self,
+        clocks: &mut Clocks,
+        seen: &mut Acquired,
+        event: &AccessEvent<'_>,
+        base: u64,
+    ) {
         let hubs = lock(&self.hubs);
         if hubs.all.is_empty() {
             return;
@@ -259,7 +283,7 @@ impl Shadow {
         }
     }
 
-    fn release(&self, clocks: &mut Clocks, seen: &Seen, event: &AccessEvent<'_>, base: u64) {
+    fn release(&self, clocks: &mut Clocks, seen: &Acquired, event: &AccessEvent<'_>, base: u64) {
         let now = matches!(event.op.order, Order::Release | Order::AcquireRelease);
         let far = event.op.scope >= Scope::Device;
         let wide = clocks.released(event.at.warp, now && far, true);

@@ -8,6 +8,7 @@ pub(crate) mod barrier;
 pub(crate) mod block;
 pub(crate) mod cell;
 pub(crate) mod clocks;
+pub(crate) mod copies;
 pub(crate) mod finding;
 pub(crate) mod global;
 pub(crate) mod mask;
@@ -37,17 +38,20 @@ pub enum Checker {
     Shuffle,
     /// `.sync` operations whose mask leaves out the lane that executes them.
     Mask,
+    /// Shared memory used while an asynchronous copy to it is in flight.
+    Copies,
 }
 
 impl Checker {
     /// Every checker.
-    pub const ALL: [Checker; 6] = [
+    pub const ALL: [Checker; 7] = [
         Checker::Uninitialised,
         Checker::SharedRace,
         Checker::GlobalRace,
         Checker::Barrier,
         Checker::Shuffle,
         Checker::Mask,
+        Checker::Copies,
     ];
 
     /// Its name in lists of checkers.
@@ -59,6 +63,7 @@ impl Checker {
             Checker::Barrier => "barrier",
             Checker::Shuffle => "shuffle",
             Checker::Mask => "mask",
+            Checker::Copies => "copies",
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::Checker;
 use super::cell::{Entry, Record};
-use super::finding::{Log, Raw, RawSide};
+use super::finding::{Log, Raw, RawSide, SAME_VALUE};
 use crate::exec::misc::value;
 use crate::exec::observer::AccessEvent;
 use crate::lower::program::{Access, MemoryOp, Order, Program, Scope};
@@ -60,7 +60,7 @@ pub(crate) fn writes(op: &MemoryOp) -> bool {
 /// Whether an access takes part in synchronisation, and how far.
 pub(crate) fn strong(op: &MemoryOp, scope: Scope) -> bool {
     let ordered = op.order != Order::Weak || matches!(op.access, Access::Atomic(_));
-    ordered && (op.scope >= scope || op.order == Order::Relaxed && op.access == Access::Load)
+    ordered && op.scope >= scope
 }
 
 /// One bit for each byte of a word that an access from `start` to `end` touches.
@@ -211,7 +211,7 @@ pub(crate) fn report(
         same = its.is_some() && its == stored(event, lane, offset);
     }
     let kind = match (with_write, writes(event.op)) {
-        _ if same => "two writes of one value",
+        _ if same => SAME_VALUE,
         (true, true) => "two writes",
         (true, false) => "a read and an earlier write",
         (false, _) => "a write and an earlier read",

@@ -5,7 +5,7 @@ use super::cell::{Entry, Record};
 use super::clocks::{Clocks, When};
 use super::finding::Log;
 use super::race::{self, Sites, report, strong, visit, writes};
-use crate::exec::observer::AccessEvent;
+use crate::exec::observer::{AccessEvent, At};
 use crate::exec::step::bits;
 use crate::lower::program::{Access, Order, Scope};
 use std::collections::HashMap;
@@ -77,6 +77,23 @@ impl Shadow {
                     self.published.insert(event.offsets[lane], view.clone());
                 }
             }
+        }
+    }
+
+    /// A lane uses an mbarrier: it publishes what it has done, or has seen a phase complete.
+    pub(crate) fn mbarrier(&mut self, clocks: &mut Clocks, at: At, place: u64, passed: bool) {
+        if passed {
+            if let Some(view) = self.published.get(&place) {
+                clocks.acquire(at.warp, at.mask.trailing_zeros(), view);
+            }
+            return;
+        }
+        // Every arrival counts, not only the last.
+        if let Some(view) = clocks.released(at.warp, true, false) {
+            let all = self.published.entry(place).or_insert_with(|| view.clone());
+            all.iter_mut()
+                .zip(&view)
+                .for_each(|(a, b)| *a = (*a).max(*b));
         }
     }
 

@@ -333,9 +333,14 @@ impl Values {
             return;
         }
         let inst = program.code[at.pc as usize];
-        if let Some((p, _)) = inst.guard.parts() {
-            let reg = predicate(p);
-            self.decides(program, at, reg, "decides whether this happens", log);
+        if let (Some((p, _)), false) = (inst.guard.parts(), matches!(inst.op, Op::Branch { .. })) {
+            self.decides(
+                program,
+                at,
+                predicate(p),
+                "decides whether this happens",
+                log,
+            );
         }
         let reg = |plane, wide: bool| Reg {
             plane,

@@ -8,7 +8,7 @@ use super::asynchronous::{AsyncOp, push};
 use super::emit::{Emitter, Result};
 use super::program::*;
 use super::sync::SyncOp;
-use crate::isa::Class;
+use crate::isa::Work;
 use crate::ptx::ast::{Instruction, Number, Operand, OperandKind};
 use crate::ptx::types::ScalarType;
 
@@ -171,7 +171,7 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         transpose_a,
         transpose_b,
     };
-    e.begin(i, Class::Matrix, (2 * 16 * n * k / 32) as u16);
+    e.begin(i, Work::of(i));
     let mask = e.bits(ScalarType::B32, u64::from(u32::MAX)).plane;
     let index = e.program.syncs.len() as u32;
     e.program.syncs.push(SyncOp::Warp { mask });
