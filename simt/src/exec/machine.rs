@@ -5,13 +5,14 @@ use super::grid::{self, Limits};
 use super::observer::Off;
 use super::step::{Env, Schedule};
 use super::warp::Shape;
-use crate::diagnostics::Diagnostics;
+use crate::diagnostics::{Blame, Diagnostic, Diagnostics};
 use crate::lower::Validated;
 use crate::lower::program::Program;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::{Device, MemoryError, Rights};
 use crate::memory::windows;
 use crate::ptx::ast::{Initialiser, Module, Number, Variable};
+use crate::ptx::source::Span;
 use crate::ptx::types::{ScalarType, Space};
 use std::sync::Arc;
 
@@ -356,6 +357,10 @@ impl Machine {
         };
         let params = parameters(program, launch.args)?;
         fits(program, launch)?;
+        let declared = program.bounds.required_cluster.unwrap_or([1; 3]);
+        if launch.cluster != [1; 3] || declared != [1; 3] {
+            return Err(no_clusters(loaded.module(), launch.entry));
+        }
         let alone = match options.order {
             Order::Auto => program.communicates,
             Order::Ordered => true,
@@ -411,6 +416,14 @@ impl Machine {
             }
         }
     }
+}
+
+fn no_clusters(module: &Module, entry: &str) -> LaunchError {
+    let function = module.functions.iter().find(|f| f.name.text == entry);
+    let span = function.map_or_else(Span::default, |f| f.name.span);
+    let message = "clusters of more than one block";
+    let why = Diagnostic::new(&module.source, Blame::Unsupported, span, message);
+    LaunchError::Unsupported(why.into())
 }
 
 /// Where an instruction stands in the text and, if known, in its source.
