@@ -37,6 +37,7 @@ pub mod device;
 mod entry;
 #[cfg(not(target_arch = "nvptx64"))]
 mod families;
+pub mod layernorm_backward;
 pub mod probes;
 pub mod softmax_topk;
 

@@ -18,7 +18,7 @@
 use std::ops::Range;
 
 use crate::attention::{
-    Forward, Gathered, Mask, Method, Options, Vectors, Window, attend, boundaries,
+    Forward, Gathered, Mask, Method, Options, Vectors, Window, attend, boundaries, join,
 };
 use crate::error::{Error, Result};
 use crate::numbers::{DType, Element, Precision};
@@ -110,24 +110,20 @@ impl TreeMask {
 }
 
 impl Mask for TreeMask {
-    fn sees(&self, row: usize, key: usize) -> bool {
-        let (position, on_path) = match key.checked_sub(self.prefix) {
-            None => (key, true),
-            Some(node) => (
-                self.prefix + self.tree.depth(node),
-                self.tree.sees(row, node),
-            ),
+    fn ranges(&self, row: usize) -> Vec<Range<usize>> {
+        let (first, sinks, prefix) = (self.first(row), self.sinks(), self.prefix);
+        let ends = |start: usize, end: usize| (start as i128, end as i128);
+        let near = |node: usize| {
+            let position = prefix + self.tree.depth(node);
+            position >= first || position < sinks
         };
-        on_path && (position >= self.first(row) || position < self.sinks())
-    }
-
-    fn span(&self, row: usize) -> Range<usize> {
-        let start = if self.sinks() > 0 {
-            0
-        } else {
-            self.first(row).min(self.prefix)
-        };
-        start..self.prefix + row + 1
+        let nodes = (0..=row).filter(|&node| self.tree.sees(row, node) && near(node));
+        let nodes = nodes.map(|node| ends(prefix + node, prefix + node + 1));
+        join(
+            [ends(0, sinks.min(prefix)), ends(first, prefix)]
+                .into_iter()
+                .chain(nodes),
+        )
     }
 }
 

@@ -37,13 +37,16 @@
     reason = "bit manipulation reads better as the manual writes it"
 )]
 
+pub mod count;
 pub mod diagnostics;
 pub mod exec;
 pub mod isa;
 pub mod lower;
 pub mod memory;
 pub mod ptx;
+mod watch;
 
+pub use count::Counters;
 pub use exec::fault::{Fault, FaultKind};
 pub use exec::machine::{Arg, Launch, LaunchError, Loaded, Machine, Options, Order, Report};
 pub use lower::{Validated, validate};

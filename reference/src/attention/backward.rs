@@ -15,6 +15,8 @@
 //! The last three are sums of vectors under weights with errors (`weighted`): weight error, plus
 //! γ(n) of the weight for a sum over n pairs, plus the rounding of P and dX to 16 bits. dX may be
 //! rounded before or after it is multiplied by `scale`, which matters below f16's normal numbers.
+//! Where a score's error is so large that P may overflow, or a number that may be rounded to 16 bits
+//! may overflow there, the element is undecided: its bound is infinite.
 //! Over the heads of a group the rounding terms add up linearly: equal heads make equal roundings.
 
 use std::ops::Range;
@@ -23,8 +25,10 @@ use ndarray::{Array2, ArrayView1};
 
 use super::Options;
 use super::options::{Mask, span_of};
-use super::scores::{Scoring, exponent_error};
-use super::weighted::{Vectors, Weights, product, rounding_of, rows};
+use super::scores::{MAX_LOG, Scoring, exponent_error};
+use super::softmax::exp_m1;
+use super::spare;
+use super::weighted::{Vectors, Weights, line, may_overflow, product, rounding_of, rows};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// One query head: its tensors and what the forward pass saved.
@@ -81,64 +85,117 @@ impl Products {
         }
     }
 
-    fn at(&self, a: usize, b: usize) -> [f64; 4] {
-        let at = [a, b];
-        [
-            self.qk[at],
-            self.qk_size[at],
-            self.do_v[at],
-            self.do_v_size[at],
-        ]
+    /// Keeps the memory for the next tile.
+    fn keep(self) {
+        [self.qk, self.qk_size, self.do_v, self.do_v_size]
+            .into_iter()
+            .for_each(spare::keep);
+    }
+
+    /// Row `a` of each.
+    fn lines(&self, a: usize) -> [&[f64]; 4] {
+        [&self.qk, &self.qk_size, &self.do_v, &self.do_v_size].map(|matrix| line(matrix, a))
+    }
+}
+
+/// Between these a weight is rounded to 16 bits by its unit roundoff.
+#[derive(Clone, Copy)]
+struct Limits {
+    normal: f64,
+    overflow: f64,
+}
+
+/// Numbers of the precision that every pair needs.
+struct Constants {
+    scoring: Scoring,
+    unit: f64,
+    eta: f64,
+    /// γ(D + 2) and D·η.
+    dot: f64,
+    dot_underflow: f64,
+    /// Of the type that weights may be rounded to.
+    weight_unit: f64,
+    weight_normal: f64,
+    weight_overflow: f64,
+    capped: bool,
+}
+
+impl Constants {
+    /// One f32 rounding.
+    fn round(&self, x: Bounded) -> Bounded {
+        x.widen(self.unit * x.magnitude() + self.eta)
+    }
+
+    /// P and dX from the four dot products of a pair.
+    fn pair(&self, lse: f64, delta: Bounded, [qk, qk_size, do_v, do_v_size]: [f64; 4]) -> Pair {
+        if lse == f64::NEG_INFINITY {
+            let zero = Bounded::exact(0.0);
+            return Pair { p: zero, dx: zero };
+        }
+        let score = self.scoring.score_and_slope(qk, qk_size);
+        let eta = exponent_error(score.score, lse, self.unit);
+        let log_weight = score.score.value - lse;
+        if score.score.value.is_finite() && log_weight + eta >= MAX_LOG {
+            let unknown = Bounded::new(0.0, f64::INFINITY);
+            return Pair {
+                p: unknown,
+                dx: unknown,
+            };
+        }
+        let weight = log_weight.exp();
+        let p = Bounded::new(weight, weight * exp_m1(eta) + self.eta);
+        let dp = Bounded::new(do_v, self.dot * do_v_size + self.dot_underflow);
+        let ds = self.round(p * self.round(dp - delta));
+        let dx = if self.capped {
+            self.round(ds * score.slope)
+        } else {
+            ds
+        };
+        Pair { p, dx }
+    }
+
+    /// The 16-bit range, for a weight that may be multiplied by `scale` before it is rounded.
+    fn limits(&self, scale: f64) -> Limits {
+        Limits {
+            normal: self.weight_normal * (1.0 / scale).max(1.0),
+            overflow: self.weight_overflow / scale.max(1.0),
+        }
+    }
+
+    /// Weight, its error in a sum with this γ, and its rounding to 16 bits.
+    fn weigh(&self, x: Bounded, gamma: f64, limits: Limits) -> [f64; 3] {
+        let size = x.magnitude();
+        let rounding = if size >= limits.overflow {
+            f64::INFINITY
+        } else {
+            self.weight_unit * size.max(limits.normal)
+        };
+        [x.value, x.bound + gamma * size + self.eta, rounding]
     }
 }
 
 impl Group<'_> {
-    fn scoring(&self) -> Scoring {
-        Scoring::new(self.options, self.k.value.ncols(), self.precision)
+    fn constants(&self) -> Constants {
+        let (p, d) = (self.precision, self.k.value.ncols());
+        Constants {
+            scoring: Scoring::new(self.options, d, p),
+            unit: p.unit(),
+            eta: p.underflow(),
+            dot: p.gamma(d + 2),
+            dot_underflow: d as f64 * p.underflow(),
+            weight_unit: p.weights.unit_roundoff(),
+            weight_normal: p.weights.smallest_normal(),
+            weight_overflow: p.weights.overflow_threshold(),
+            capped: self.options.softcap.is_some(),
+        }
     }
 
     fn rounded(&self) -> bool {
         self.precision.weights != DType::F32
     }
 
-    fn pair(&self, scoring: &Scoring, head: &QueryHead<'_>, i: usize, dots: [f64; 4]) -> Pair {
-        let p = self.precision;
-        let [qk, qk_size, do_v, do_v_size] = dots;
-        let lse = head.lse[i];
-        if lse == f64::NEG_INFINITY {
-            let zero = Bounded::exact(0.0);
-            return Pair { p: zero, dx: zero };
-        }
-        let score = scoring.score_and_slope(qk, qk_size);
-        let eta = exponent_error(score.score, lse, p.unit());
-        let weight = (score.score.value - lse).exp();
-        let weight = Bounded::new(weight, weight * eta.exp_m1() + p.underflow());
-
-        let d = self.v.value.ncols();
-        let dot_error = p.gamma(d) * do_v_size + d as f64 * p.underflow();
-        let dp = Bounded::new(do_v, dot_error);
-        let ds = p.round(weight * p.round(dp - head.delta[i]));
-        let dx = match self.options.softcap {
-            None => ds,
-            Some(_) => p.round(ds * score.slope),
-        };
-        Pair { p: weight, dx }
-    }
-
-    /// Weight, its error in a sum of `n`, and its rounding to 16 bits.
-    fn weigh(&self, x: Bounded, n: usize, floor: f64) -> [f64; 3] {
-        let size = x.magnitude();
-        let p = self.precision;
-        [
-            x.value,
-            x.bound + p.gamma(n) * size + p.underflow(),
-            p.weights.unit_roundoff() * size.max(p.weights.smallest_normal() * floor),
-        ]
-    }
-
-    /// How much larger the least normal dX may seem when it is rounded after the scale.
-    fn dx_floor(&self) -> f64 {
-        f64::max(1.0, 1.0 / f64::from(self.options.scale).abs())
+    fn scale(&self) -> f64 {
+        f64::from(self.options.scale).abs()
     }
 
     fn finish_scaled(&self, value: f64, bound: f64) -> Bounded {
@@ -146,7 +203,7 @@ impl Group<'_> {
             return Bounded::exact(value);
         }
         let p = self.precision;
-        let scaled = Bounded::new(value, bound).scale(f64::from(self.options.scale));
+        let scaled = decided(value, bound).scale(f64::from(self.options.scale));
         p.store(p.round(scaled))
     }
 
@@ -154,77 +211,93 @@ impl Group<'_> {
         if !value.is_finite() {
             return Bounded::exact(value);
         }
-        self.precision.store(Bounded::new(value, bound))
+        self.precision.store(decided(value, bound))
     }
 
     /// dq of a tile of queries of one head, `rows × D`. Needs finite inputs.
     pub(crate) fn dq_tiled(&self, head: &QueryHead<'_>, tile: Range<usize>) -> Vec<Bounded> {
-        let span = span_of(self.mask, tile.clone());
-        let dots = Products::new(
-            (head.q, head.d_o),
-            tile.clone(),
-            (self.k, self.v),
-            span.clone(),
-        );
-        let scoring = self.scoring();
-        let floor = self.dx_floor();
+        let ranges: Vec<_> = tile.clone().map(|i| self.mask.ranges(i)).collect();
+        let span = span_of(&ranges);
+        let (queries, keys) = ((head.q, head.d_o), (self.k, self.v));
+        let dots = Products::new(queries, tile.clone(), keys, span.clone());
+        let c = self.constants();
+        let scale = c.limits(self.scale());
         let mut dx = Weights::zeros(tile.len(), span.len(), self.rounded());
-        for (a, i) in tile.clone().enumerate() {
-            let seen = span.clone().filter(|&j| self.mask.sees(i, j)).count();
-            for (b, j) in span.clone().enumerate() {
-                if self.mask.sees(i, j) {
-                    let pair = self.pair(&scoring, head, i, dots.at(a, b));
-                    dx.set(a, b, self.weigh(pair.dx, seen, floor));
-                }
+        for (a, (i, ranges)) in tile.clone().zip(&ranges).enumerate() {
+            let gamma = self.precision.gamma(ranges.iter().map(Range::len).sum());
+            let [qk, qk_size, do_v, do_v_size] = dots.lines(a);
+            let mut to = dx.row_mut(a);
+            for b in ranges
+                .iter()
+                .flat_map(|r| r.start - span.start..r.end - span.start)
+            {
+                let dots = [qk[b], qk_size[b], do_v[b], do_v_size[b]];
+                let pair = c.pair(head.lse[i], head.delta[i], dots);
+                to.set(b, c.weigh(pair.dx, gamma, scale));
             }
         }
         let (value, bound) = dx.sum(self.k, span.start, self.precision.weights);
+        dots.keep();
+        dx.keep();
         let both = value.iter().zip(&bound);
         both.map(|(&x, &e)| self.finish_scaled(x, e)).collect()
     }
 
     /// dk and dv of a tile of keys, `keys × D` each. Needs finite inputs.
     pub(crate) fn dkv_tiled(&self, tile: Range<usize>) -> (Vec<Bounded>, Vec<Bounded>) {
-        let sees_tile = |i: usize| {
-            let span = self.mask.span(i);
-            span.start < tile.end && tile.start < span.end
+        let in_tile = |i: usize| {
+            let ranges = self.mask.ranges(i).into_iter();
+            let cut = |r: Range<usize>| r.start.max(tile.start)..r.end.min(tile.end);
+            ranges
+                .map(cut)
+                .filter(|r| !r.is_empty())
+                .collect::<Vec<_>>()
         };
-        let first = (0..self.queries).find(|&i| sees_tile(i)).unwrap_or(0);
-        let end = (first..self.queries)
-            .rev()
-            .find(|&i| sees_tile(i))
+        let seen: Vec<Vec<Range<usize>>> = (0..self.queries).map(in_tile).collect();
+        let first = seen
+            .iter()
+            .position(|ranges| !ranges.is_empty())
+            .unwrap_or(0);
+        let end = seen
+            .iter()
+            .rposition(|ranges| !ranges.is_empty())
             .map_or(first, |i| i + 1);
         let queries = first..end;
-        let counts: Vec<usize> = tile
-            .clone()
-            .map(|j| queries.clone().filter(|&i| self.mask.sees(i, j)).count() * self.heads.len())
-            .collect();
-        let scoring = self.scoring();
-        let floor = self.dx_floor();
+        // `sees[a·queries + b]`: whether query b sees key a.
+        let mut sees = vec![false; tile.len() * queries.len()];
+        for (b, i) in queries.clone().enumerate() {
+            for j in seen[i].iter().cloned().flatten() {
+                sees[(j - tile.start) * queries.len() + b] = true;
+            }
+        }
+        let c = self.constants();
+        let (scale, one) = (c.limits(self.scale()), c.limits(1.0));
         let shape = (tile.len(), self.k.value.ncols());
         let mut totals = [(); 4].map(|()| Array2::<f64>::zeros(shape));
         for head in &self.heads {
-            let dots = Products::new(
-                (self.k, self.v),
-                tile.clone(),
-                (head.q, head.d_o),
-                queries.clone(),
-            );
+            let (keys, of_head) = ((self.k, self.v), (head.q, head.d_o));
+            let dots = Products::new(keys, tile.clone(), of_head, queries.clone());
             let mut dx = Weights::zeros(tile.len(), queries.len(), self.rounded());
             let mut p = Weights::zeros(tile.len(), queries.len(), self.rounded());
-            for (a, j) in tile.clone().enumerate() {
-                for (b, i) in queries.clone().enumerate() {
-                    if self.mask.sees(i, j) {
-                        let pair = self.pair(&scoring, head, i, dots.at(a, b));
-                        dx.set(a, b, self.weigh(pair.dx, counts[a], floor));
-                        p.set(a, b, self.weigh(pair.p, counts[a], 1.0));
-                    }
+            for (a, sees) in sees.chunks(queries.len().max(1)).enumerate() {
+                let count = sees.iter().filter(|&&sees| sees).count();
+                let gamma = self.precision.gamma(count * self.heads.len());
+                let [qk, qk_size, do_v, do_v_size] = dots.lines(a);
+                let (mut dx, mut p) = (dx.row_mut(a), p.row_mut(a));
+                for (b, i) in queries.clone().enumerate().filter(|(b, _)| sees[*b]) {
+                    let dots = [qk[b], qk_size[b], do_v[b], do_v_size[b]];
+                    let pair = c.pair(head.lse[i], head.delta[i], dots);
+                    dx.set(b, c.weigh(pair.dx, gamma, scale));
+                    p.set(b, c.weigh(pair.p, gamma, one));
                 }
             }
             let (dk, dk_bound) = dx.sum(head.q, queries.start, self.precision.weights);
             let (dv, dv_bound) = p.sum(head.d_o, queries.start, self.precision.weights);
+            dots.keep();
+            [dx, p].into_iter().for_each(Weights::keep);
             for (total, part) in totals.iter_mut().zip([dk, dk_bound, dv, dv_bound]) {
                 *total += &part;
+                spare::keep(part);
             }
         }
         let [dk, dk_bound, dv, dv_bound] = totals;
@@ -238,16 +311,12 @@ impl Group<'_> {
 
     /// dq of one query, pair by pair.
     pub(crate) fn dq_plain(&self, head: &QueryHead<'_>, i: usize) -> Vec<Bounded> {
-        let seen: Vec<usize> = self
-            .mask
-            .span(i)
-            .filter(|&j| self.mask.sees(i, j))
-            .collect();
-        let scoring = self.scoring();
+        let seen: Vec<usize> = self.mask.ranges(i).into_iter().flatten().collect();
+        let (c, gamma) = (self.constants(), self.precision.gamma(seen.len()));
         let mut sum = PlainSum::new(self.k.value.ncols());
         for &j in &seen {
-            let pair = self.pair(&scoring, head, i, self.dots(head, i, j));
-            let weight = self.weigh(pair.dx, seen.len(), self.dx_floor());
+            let pair = c.pair(head.lse[i], head.delta[i], self.dots(head, i, j));
+            let weight = c.weigh(pair.dx, gamma, c.limits(self.scale()));
             sum.add(weight, self.k.value.row(j), self.k.size.row(j));
         }
         let (value, bound) = sum.finish(self.precision);
@@ -257,20 +326,21 @@ impl Group<'_> {
 
     /// dk and dv of one key, pair by pair.
     pub(crate) fn dkv_plain(&self, j: usize) -> (Vec<Bounded>, Vec<Bounded>) {
-        let seen: Vec<usize> = (0..self.queries)
-            .filter(|&i| self.mask.span(i).contains(&j) && self.mask.sees(i, j))
-            .collect();
-        let n = seen.len() * self.heads.len();
-        let scoring = self.scoring();
+        let sees = |i: &usize| self.mask.ranges(*i).iter().any(|range| range.contains(&j));
+        let seen: Vec<usize> = (0..self.queries).filter(sees).collect();
+        let (c, gamma) = (
+            self.constants(),
+            self.precision.gamma(seen.len() * self.heads.len()),
+        );
         let d = self.k.value.ncols();
         let mut totals = [(); 4].map(|()| vec![0.0; d]);
         for head in &self.heads {
             let (mut dk, mut dv) = (PlainSum::new(d), PlainSum::new(d));
             for &i in &seen {
-                let pair = self.pair(&scoring, head, i, self.dots(head, i, j));
-                let dx = self.weigh(pair.dx, n, self.dx_floor());
+                let pair = c.pair(head.lse[i], head.delta[i], self.dots(head, i, j));
+                let dx = c.weigh(pair.dx, gamma, c.limits(self.scale()));
                 dk.add(dx, head.q.value.row(i), head.q.size.row(i));
-                let p = self.weigh(pair.p, n, 1.0);
+                let p = c.weigh(pair.p, gamma, c.limits(1.0));
                 dv.add(p, head.d_o.value.row(i), head.d_o.size.row(i));
             }
             let (dk, dk_bound) = dk.finish(self.precision);
@@ -314,6 +384,17 @@ impl Group<'_> {
         };
         self.k.all_finite() && self.v.all_finite() && self.heads.iter().all(head_finite)
     }
+}
+
+/// A sum that may overflow on the way is undecided, and so is one whose bound came out NaN (an
+/// unknown weight times zero).
+fn decided(value: f64, bound: f64) -> Bounded {
+    let bound = if may_overflow(bound) {
+        f64::INFINITY
+    } else {
+        bound
+    };
+    Bounded::new(value, bound)
 }
 
 /// `Σ x_j·y_j` and its bound, one term at a time.

@@ -9,10 +9,13 @@
 //! |ô − o| ≤ Σ_j h_j|v_j − c| + |o − c|·Σ_j h_j      h_j = w_j(e^{η_j} − 1) / Σ_k w_k e^{−η_k}
 //!         + Σ_j γ(n + R)·w⁺_j|v_j|                  the sum over n keys with R corrections
 //!         + T(r_j = u_P·w⁺_j, v_j)                  P rounded to 16 bits (see `weighted`)
-//!         + (γ(n + R) + 8u)·(|o| + above)           l's own sum, the division, one merge
+//!         + (γ(n + R) + 8u + 3u|lse|)·(|o| + above) l's own sum, the division; a merge of parts
+//!                                                   by exp(lse_part − lse), each lse rounded
 //! ```
 //!
-//! for any c (we take the median of each component: errors of scores do not move a constant V).
+//! for any c (we take the median of each component: errors of scores do not move a constant V). The
+//! first line is never more than `max_j|v_j − c| + |o − c|`, since ô is a convex combination too; that
+//! is what counts for a row whose scores are so large that their errors decide which key wins.
 //! `w⁺_j = w_j e^{η_j} / Σ_k w_k e^{−η_k}` is the largest a weight may come out. l is the sum of the
 //! weights before they are rounded.
 //!
@@ -24,12 +27,14 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayViewMut1};
+use ndarray::Array2;
 
 use super::Options;
 use super::options::{Mask, span_of};
-use super::scores::{CORRECTION_UNITS, Scoring, corrections_after, exponent_error};
-use super::weighted::{Vectors, Weights, product, rows};
+use super::scores::Scoring;
+use super::softmax::{Reach, Row, Summary};
+use super::spare;
+use super::weighted::{Vectors, Weights, line, line_mut, may_overflow, product, rounding_of, rows};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Everything one head of one sequence computes with.
@@ -53,23 +58,16 @@ pub(crate) struct Rows {
     pub(crate) lse: Vec<Bounded>,
 }
 
-/// The softmax of one row: weights and errors of the keys it sees, ready to be summed.
-struct RowWeights {
-    lse: Bounded,
-    /// Σ h_j, the sink's share included.
+/// What bounds one component of o besides the softmax.
+struct Component {
+    value: f64,
+    /// Accumulation and rounding of the weights.
+    summed: f64,
+    /// Σ h_j|v_j − c|.
     moved: f64,
-    /// The sink's share alone.
-    sink_moved: f64,
-    /// γ(n + R) + 8u.
-    relative: f64,
-}
-
-/// Per-row views into the tile's matrices.
-struct RowOut<'a> {
-    value: ArrayViewMut1<'a, f64>,
-    error: ArrayViewMut1<'a, f64>,
-    moved: ArrayViewMut1<'a, f64>,
-    rounding: Option<ArrayViewMut1<'a, f64>>,
+    /// max_j|v_j − c|.
+    farthest: f64,
+    center: f64,
 }
 
 impl Head<'_> {
@@ -83,7 +81,8 @@ impl Head<'_> {
 
     /// All of the tile's rows, by matrix products. Needs finite inputs.
     pub(crate) fn tiled(&self, tile: Range<usize>) -> Rows {
-        let span = span_of(self.mask, tile.clone());
+        let ranges: Vec<_> = tile.clone().map(|row| self.mask.ranges(row)).collect();
+        let span = span_of(&ranges);
         let rounded = self.precision.weights != DType::F32;
         let q = rows(&self.q.value, tile.clone());
         let q_size = rows(&self.q.size, tile.clone());
@@ -92,222 +91,141 @@ impl Head<'_> {
 
         let scoring = self.scoring();
         let mut weights = Weights::zeros(tile.len(), span.len(), rounded);
-        let mut moved = Array2::zeros((tile.len(), span.len()));
-        let mut scratch = Scratch::default();
-        let mut softmax = Vec::with_capacity(tile.len());
-        for (at, row) in tile.clone().enumerate() {
-            scratch.clear();
-            for (column, key) in span.clone().enumerate() {
-                if self.mask.sees(row, key) {
-                    let score = scoring.score(raw[[at, column]], size[[at, column]]);
-                    scratch.push(column, score);
+        let mut moved = spare::zeros(tile.len(), span.len());
+        let mut row = Row::default();
+        let mut summaries = Vec::with_capacity(tile.len());
+        for (at, ranges) in ranges.iter().enumerate() {
+            let columns = || {
+                ranges
+                    .iter()
+                    .map(|r| r.start - span.start..r.end - span.start)
+            };
+            let (raw, size) = (line(&raw, at), line(&size, at));
+            row.clear();
+            for range in columns() {
+                let pairs = raw[range.clone()].iter().zip(&size[range]);
+                pairs.for_each(|(&raw, &size)| row.push(scoring.score(raw, size)));
+            }
+            summaries.push(row.softmax(self.sink, self.precision));
+            let mut from = 0;
+            for range in columns() {
+                let taken = from..from + range.len();
+                from = taken.end;
+                let copy = |to: &mut Array2<f64>, numbers: &[f64]| {
+                    let to = &mut line_mut(to, at)[range.clone()];
+                    to.copy_from_slice(&numbers[taken.clone()]);
+                };
+                copy(&mut weights.value, &row.value);
+                copy(&mut weights.error, &row.error);
+                copy(&mut moved, &row.moved);
+                if let Some(rounding) = &mut weights.rounding {
+                    copy(rounding, &row.rounding);
                 }
             }
-            softmax.push(self.softmax(
-                &mut scratch,
-                RowOut {
-                    value: weights.value.row_mut(at),
-                    error: weights.error.row_mut(at),
-                    moved: moved.row_mut(at),
-                    rounding: weights.rounding.as_mut().map(|r| r.row_mut(at)),
-                },
-            ));
         }
 
-        let (o, mut bound) = weights.sum(self.v, span.start, self.precision.weights);
+        let (o, summed) = weights.sum(self.v, span.start, self.precision.weights);
         let mut distance = rows(&self.v.value, span).to_owned();
         for mut v in distance.rows_mut() {
-            v.iter_mut()
-                .zip(self.center)
-                .for_each(|(v, c)| *v = (*v - c).abs());
+            let pairs = v.iter_mut().zip(self.center);
+            pairs.for_each(|(v, c)| *v = (*v - c).abs());
         }
-        bound += &product(moved.view(), distance.view());
+        let moved_by = product(moved.view(), distance.view());
+        weights.keep();
+        [raw, size, moved].into_iter().for_each(spare::keep);
+        let farthest: Vec<f64> = distance
+            .columns()
+            .into_iter()
+            .map(|c| c.fold(0.0, |m, &x| f64::max(m, x)))
+            .collect();
 
         let mut out = Rows {
             o: Vec::with_capacity(o.len()),
             lse: Vec::with_capacity(tile.len()),
         };
-        for (at, row) in softmax.iter().enumerate() {
+        for (at, summary) in summaries.iter().enumerate() {
             for d in 0..self.size() {
-                out.o.push(self.finish(row, d, o[[at, d]], bound[[at, d]]));
+                let component = Component {
+                    value: o[[at, d]],
+                    summed: summed[[at, d]],
+                    moved: moved_by[[at, d]],
+                    farthest: farthest[d],
+                    center: self.center[d],
+                };
+                out.o.push(self.finish(summary, &component));
             }
-            out.lse.push(self.precision.store_statistic(row.lse));
+            out.lse.push(self.precision.store_statistic(summary.lse));
         }
         out
     }
 
     /// One row, following the formula term by term over the keys it sees and no others.
-    pub(crate) fn plain(&self, row: usize) -> Rows {
+    pub(crate) fn plain(&self, query: usize) -> Rows {
         let scoring = self.scoring();
-        let (q, q_size) = (self.q.value.row(row), self.q.size.row(row));
-        let seen: Vec<usize> = self
-            .mask
-            .span(row)
-            .filter(|&key| self.mask.sees(row, key))
-            .collect();
-        let mut scratch = Scratch::default();
-        for (at, &key) in seen.iter().enumerate() {
+        let (q, q_size) = (self.q.value.row(query), self.q.size.row(query));
+        let seen: Vec<usize> = self.mask.ranges(query).into_iter().flatten().collect();
+        let mut row = Row::default();
+        for &key in &seen {
             let (mut raw, mut size) = (0.0, 0.0);
             for d in 0..q.len() {
                 raw += q[d] * self.k.value[[key, d]];
                 size += q_size[d] * self.k.size[[key, d]];
             }
-            scratch.push(at, scoring.score(raw, size));
+            row.push(scoring.score(raw, size));
         }
-        let rounded = self.precision.weights != DType::F32;
-        let mut weights = Weights::zeros(1, seen.len(), rounded);
-        let mut moved = Array2::zeros((1, seen.len()));
-        let softmax = self.softmax(
-            &mut scratch,
-            RowOut {
-                value: weights.value.row_mut(0),
-                error: weights.error.row_mut(0),
-                moved: moved.row_mut(0),
-                rounding: weights.rounding.as_mut().map(|r| r.row_mut(0)),
-            },
-        );
+        let summary = row.softmax(self.sink, self.precision);
         let mut o = Vec::with_capacity(self.size());
         for d in 0..self.size() {
-            let (mut value, mut bound) = (0.0, 0.0);
+            let mut sum = Component {
+                value: 0.0,
+                summed: 0.0,
+                moved: 0.0,
+                farthest: 0.0,
+                center: self.center[d],
+            };
             let mut roundings = Vec::new();
             for (at, &key) in seen.iter().enumerate() {
                 let (v, v_size) = (self.v.value[[key, d]], self.v.size[[key, d]]);
-                value += weights.value[[0, at]] * v;
-                bound += weights.error[[0, at]] * v_size;
-                bound += moved[[0, at]] * (v - self.center[d]).abs();
-                if let Some(r) = &weights.rounding {
-                    roundings.push((r[[0, at]], v_size));
+                let distance = (v - sum.center).abs();
+                sum.value += row.value[at] * v;
+                sum.summed += row.error[at] * v_size;
+                sum.moved += row.moved[at] * distance;
+                sum.farthest = sum.farthest.max(distance);
+                if let Some(&rounding) = row.rounding.get(at) {
+                    roundings.push((rounding, v_size));
                 }
             }
-            bound += super::weighted::rounding_of(&roundings, self.precision.weights);
-            o.push(self.finish(&softmax, d, value, bound));
+            sum.summed += rounding_of(&roundings, self.precision.weights);
+            o.push(self.finish(&summary, &sum));
         }
         Rows {
             o,
-            lse: vec![self.precision.store_statistic(softmax.lse)],
-        }
-    }
-
-    /// From the scores of one row to its weights.
-    fn softmax(&self, row: &mut Scratch, mut out: RowOut<'_>) -> RowWeights {
-        let p = self.precision;
-        let u = p.unit();
-        let n = row.values.len();
-        let empty = RowWeights {
-            lse: Bounded::exact(f64::NEG_INFINITY),
-            moved: 0.0,
-            sink_moved: 0.0,
-            relative: 0.0,
-        };
-        // `max` of f64 skips NaN; a NaN score comes back through the weights below.
-        let start = self.sink.unwrap_or(f64::NEG_INFINITY);
-        let m = row.values.iter().fold(start, |m, &s| m.max(s));
-        let has_nan = row.values.iter().any(|s| s.is_nan());
-        if m == f64::NEG_INFINITY && !has_nan {
-            return empty;
-        }
-        row.after.resize(n, 0.0);
-        corrections_after(&row.values, &mut row.after);
-        let most = row.after.iter().fold(0.0, |a, &b| f64::max(a, b));
-
-        // Weights before division by l, and η.
-        let mut l = 0.0;
-        for at in 0..n {
-            let score = Bounded::new(row.values[at], row.bounds[at]);
-            row.values[at] = (score.value - m).exp();
-            row.bounds[at] = exponent_error(score, m, u) + CORRECTION_UNITS * u * row.after[at];
-            l += row.values[at];
-        }
-        let sink = self.sink.map(|z| {
-            let eta = exponent_error(Bounded::exact(z), m, u) + CORRECTION_UNITS * u * most;
-            ((z - m).exp(), eta)
-        });
-        l += sink.map_or(0.0, |(weight, _)| weight);
-        if !l.is_finite() {
-            // NaN or +inf among the scores: everything the row touches is NaN.
-            for &column in &row.columns {
-                out.value[column] = f64::NAN;
-            }
-            return RowWeights {
-                lse: Bounded::exact(f64::NAN),
-                ..empty
-            };
-        }
-
-        let with_sink = || {
-            let keys = row.values.iter().copied().zip(row.bounds.iter().copied());
-            keys.chain(sink).map(|(weight, eta)| (weight / l, eta))
-        };
-        let least: f64 = with_sink().map(|(w, eta)| w * (-eta).exp()).sum();
-        // ln Σ w e^η = ln(1 + Σ w(e^η − 1))
-        let log_moved = with_sink()
-            .map(|(w, eta)| w * eta.exp_m1())
-            .sum::<f64>()
-            .ln_1p();
-        let accumulate = p.gamma(n + most as usize + 2);
-        let lost = p.underflow() / l;
-        let mut moved = 0.0;
-        for at in 0..n {
-            let (w, eta) = (row.values[at] / l, row.bounds[at]);
-            let column = row.columns[at];
-            let largest = w * eta.exp() / least;
-            out.value[column] = w;
-            out.moved[column] = w * eta.exp_m1() / least;
-            out.error[column] = accumulate * largest + lost;
-            if let Some(rounding) = &mut out.rounding {
-                let normal = p.weights.smallest_normal() / l;
-                rounding[column] = p.weights.unit_roundoff() * largest.max(normal);
-            }
-            moved += out.moved[column];
-        }
-        let sink_moved = sink.map_or(0.0, |(weight, eta)| weight / l * eta.exp_m1() / least);
-
-        let ln_l = p.ln(Bounded::new(l, l * accumulate + n as f64 * p.underflow()));
-        let lse = Bounded::new(m + ln_l.value, ln_l.bound + log_moved)
-            .widen(7.0 * u * (m.abs() + ln_l.value.abs()));
-        RowWeights {
-            lse,
-            moved: moved + sink_moved,
-            sink_moved,
-            relative: accumulate + 8.0 * u,
+            lse: vec![self.precision.store_statistic(summary.lse)],
         }
     }
 
     /// The terms that need o itself, and the rounding of the output.
-    fn finish(&self, row: &RowWeights, d: usize, value: f64, bound: f64) -> Bounded {
-        if !value.is_finite() {
-            return Bounded::exact(value);
+    fn finish(&self, row: &Summary, sum: &Component) -> Bounded {
+        if !sum.value.is_finite() {
+            return Bounded::exact(sum.value);
         }
-        let center = self.center[d];
-        let bound = bound + (value - center).abs() * row.moved + center.abs() * row.sink_moved;
-        let o = Bounded::new(value, bound);
+        let off_center = (sum.value - sum.center).abs();
+        let sink = if self.sink.is_some() {
+            sum.center.abs()
+        } else {
+            0.0
+        };
+        let hull = sum.farthest.max(sink) + off_center;
+        let moved = sum.moved + off_center * row.moved + sum.center.abs() * row.sink_moved;
+        let moved = match row.reach {
+            // Undivided, the sum is l times as large.
+            _ if may_overflow(row.l * sum.summed) => f64::INFINITY,
+            Reach::Errors => moved.min(hull),
+            Reach::Hull => hull,
+            Reach::Nothing => f64::INFINITY,
+        };
+        let o = Bounded::new(sum.value, moved + sum.summed);
         self.precision.store(o.widen(row.relative * o.magnitude()))
-    }
-}
-
-/// The keys that one row sees: their column in the tile, and numbers about them.
-#[derive(Default)]
-struct Scratch {
-    columns: Vec<usize>,
-    /// Scores, then weights.
-    values: Vec<f64>,
-    /// Errors of the scores, then η.
-    bounds: Vec<f64>,
-    /// Corrections after the key.
-    after: Vec<f64>,
-}
-
-impl Scratch {
-    fn clear(&mut self) {
-        self.columns.clear();
-        self.values.clear();
-        self.bounds.clear();
-    }
-
-    fn push(&mut self, column: usize, score: Bounded) {
-        self.columns.push(column);
-        self.values.push(score.value);
-        self.bounds.push(score.bound);
     }
 }
 

@@ -24,7 +24,7 @@
 //! Error bounds are derived beside the code: [`forward`](mod@forward) for o and lse, `backward` for
 //! the gradients, `scores` for what both share, `weighted` for sums under inexact weights.
 //!
-//! Both passes work on tiles of 64 rows against all keys (or queries): memory is O(N). The plain
+//! Both passes work on tiles of 128 rows against all keys (or queries): memory is O(N). The plain
 //! formula, pair by pair, stands beside the tiles; it serves inputs with odd values, and tests.
 
 mod backward;
@@ -33,6 +33,8 @@ mod forward;
 mod options;
 mod run;
 mod scores;
+mod softmax;
+mod spare;
 mod weighted;
 
 pub use batch::Batch;
@@ -40,5 +42,6 @@ pub use options::{Band, Mask, Options, Window};
 pub use run::{Delta, Forward, Gradients, Method, Saved, backward, forward};
 
 pub(crate) use batch::{Layout, boundaries, check_groups};
+pub(crate) use options::join;
 pub(crate) use run::{Gathered, attend};
 pub(crate) use weighted::Vectors;

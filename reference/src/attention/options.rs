@@ -98,11 +98,8 @@ impl Window {
 
 /// Which keys each query of one sequence sees.
 pub trait Mask: Sync {
-    /// Whether query `row` sees `key`.
-    fn sees(&self, row: usize, key: usize) -> bool;
-
-    /// A range outside which query `row` sees nothing.
-    fn span(&self, row: usize) -> Range<usize>;
+    /// The keys that query `row` sees: ranges that rise and do not touch, none of them empty.
+    fn ranges(&self, row: usize) -> Vec<Range<usize>>;
 }
 
 /// The band that `causal` and `window` leave.
@@ -128,11 +125,8 @@ impl Band {
     /// First key seen and first key not seen any more, sinks apart. Positions may be negative: a
     /// query before the first key.
     fn limits(&self, row: usize) -> (i128, i128) {
-        let position = row as i128 + self.keys as i128 - self.queries as i128;
-        let (mut low, mut high) = (0, self.keys as i128);
-        if self.causal {
-            high = high.min(position + 1);
-        }
+        let position = self.position(row);
+        let (mut low, mut high) = (0, self.causal_end(row));
         if let Some(window) = self.window {
             if let Some(left) = window.left {
                 low = low.max(position - left as i128);
@@ -144,43 +138,51 @@ impl Band {
         (low, high)
     }
 
+    fn position(&self, row: usize) -> i128 {
+        row as i128 + self.keys as i128 - self.queries as i128
+    }
+
     /// First key that even a sink may not be.
     fn causal_end(&self, row: usize) -> i128 {
         let end = self.keys as i128;
         if self.causal {
-            end.min(row as i128 + end - self.queries as i128 + 1)
+            end.min(self.position(row) + 1)
         } else {
             end
         }
     }
-
-    fn sinks(&self) -> i128 {
-        self.window.map_or(0, |window| window.sinks as i128)
-    }
 }
 
 impl Mask for Band {
-    fn sees(&self, row: usize, key: usize) -> bool {
-        let key = key as i128;
+    fn ranges(&self, row: usize) -> Vec<Range<usize>> {
+        let sinks = self.window.map_or(0, |window| window.sinks as i128);
         let (low, high) = self.limits(row);
-        (low <= key && key < high) || (key < self.sinks() && key < self.causal_end(row))
-    }
-
-    fn span(&self, row: usize) -> Range<usize> {
-        let (mut low, mut high) = self.limits(row);
-        let sinks = self.sinks().min(self.causal_end(row));
-        if sinks > 0 {
-            (low, high) = (0, high.max(sinks));
-        }
-        let high = high.clamp(0, self.keys as i128) as usize;
-        (low.clamp(0, high as i128) as usize)..high
+        join([(0, sinks.min(self.causal_end(row))), (low, high)])
     }
 }
 
-/// The union of the spans of some rows.
-pub(crate) fn span_of(mask: &dyn Mask, rows: Range<usize>) -> Range<usize> {
-    rows.map(|row| mask.span(row))
-        .filter(|span| !span.is_empty())
+/// Ranges given by their ends, in the order of their starts: without the empty ones, those that
+/// touch made one.
+pub(crate) fn join(ranges: impl IntoIterator<Item = (i128, i128)>) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for (start, end) in ranges {
+        if end <= start {
+            continue;
+        }
+        let range = start as usize..end as usize;
+        match out.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => out.push(range),
+        }
+    }
+    out
+}
+
+/// The least range that holds all that some rows see.
+pub(crate) fn span_of(ranges: &[Vec<Range<usize>>]) -> Range<usize> {
+    let ends = |ranges: &Vec<Range<usize>>| Some(ranges.first()?.start..ranges.last()?.end);
+    let spans = ranges.iter().filter_map(ends);
+    spans
         .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
         .unwrap_or(0..0)
 }
@@ -229,16 +231,14 @@ mod tests {
                     };
                     let band = Band::new(queries, keys, &options);
                     for i in 0..queries {
+                        let ranges = band.ranges(i);
+                        assert!(ranges.windows(2).all(|w| w[0].end < w[1].start));
                         for j in 0..keys {
                             let seen = by_sentence(&options, queries, keys, i, j);
-                            assert_eq!(
-                                band.sees(i, j),
-                                seen,
-                                "{options:?} {queries}×{keys} {i},{j}"
-                            );
-                            assert!(!seen || band.span(i).contains(&j));
+                            let got = ranges.iter().any(|range| range.contains(&j));
+                            assert_eq!(got, seen, "{options:?} {queries}×{keys} {i},{j}");
                         }
-                        assert!(band.span(i).end <= keys);
+                        assert!(ranges.last().is_none_or(|range| range.end <= keys));
                     }
                 }
             }
@@ -247,9 +247,11 @@ mod tests {
 
     #[test]
     fn causal_is_aligned_bottom_right() {
+        let one = |end| vec![std::ops::Range { start: 0, end }];
         let band = Band::new(2, 5, &Options::new(1.0).causal());
-        assert_eq!((band.span(0), band.span(1)), (0..4, 0..5));
+        assert_eq!((band.ranges(0), band.ranges(1)), (one(4), one(5)));
         let more_queries = Band::new(5, 2, &Options::new(1.0).causal());
-        assert!(more_queries.span(2).is_empty() && more_queries.span(3) == (0..1));
+        assert!(more_queries.ranges(2).is_empty());
+        assert_eq!(more_queries.ranges(3), one(1));
     }
 }

@@ -8,12 +8,13 @@ use super::backward::{Group, QueryHead};
 use super::batch::{Batch, Layout};
 use super::forward::{Head, Rows, column_medians};
 use super::options::{Band, Mask, Options};
+use super::spare;
 use super::weighted::Vectors;
 use crate::error::{Error, Result};
 use crate::numbers::{Bounded, BoundedTensor, DType, Element, Precision};
 
 /// Rows per tile: enough for the matrix products, few enough that `tile × N` stays small.
-const TILE: usize = 64;
+const TILE: usize = 128;
 
 /// How to evaluate; both give the same numbers up to float64 rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +155,7 @@ pub(crate) fn attend(
             rows
         })
         .collect();
+    rayon::broadcast(|_| spare::clear());
     for (piece, rows) in pieces.iter().zip(results) {
         for (at, i) in piece.rows.clone().enumerate() {
             let row = queries.row(piece.sequence, piece.head, i);
@@ -322,6 +324,7 @@ fn scatter<const N: usize>(
 ) -> [Vec<Bounded>; N] {
     let pieces = pieces(layout);
     let results: Vec<_> = pieces.par_iter().map(work).collect();
+    rayon::broadcast(|_| spare::clear());
     let mut out = [(); N].map(|()| vec![Bounded::exact(0.0); layout.rows() * d]);
     for (piece, parts) in pieces.iter().zip(results) {
         for (whole, part) in out.iter_mut().zip(parts) {

@@ -1,7 +1,7 @@
 //! Scores and the exponential of them, with their errors.
 
 use super::Options;
-use crate::numbers::{Bounded, Precision};
+use crate::numbers::{Bounded, DType, Precision};
 
 /// Turns raw dot products q·k into scores.
 ///
@@ -26,6 +26,8 @@ pub(crate) struct Scoring {
     underflow: f64,
     unit: f64,
     eta: f64,
+    /// Largest f32.
+    overflow: f64,
 }
 
 /// A score and, under a softcap, the derivative ds/dx.
@@ -44,6 +46,7 @@ impl Scoring {
             underflow: head_size as f64 * precision.underflow(),
             unit: precision.unit(),
             eta: precision.underflow(),
+            overflow: DType::F32.largest(),
         }
     }
 
@@ -72,8 +75,11 @@ impl Scoring {
     }
 
     fn scaled(&self, raw: f64, size: f64) -> Bounded {
-        let raw_error = self.dot * size + self.underflow;
         let value = self.scale * raw;
+        if size * self.scale.abs().max(1.0) >= self.overflow {
+            return Bounded::new(value, f64::INFINITY);
+        }
+        let raw_error = self.dot * size + self.underflow;
         Bounded::new(
             value,
             self.scale.abs() * raw_error + 3.0 * self.unit * value.abs() + self.eta,
@@ -111,6 +117,9 @@ pub(crate) fn exponent_error(score: Bounded, reference: f64, unit: f64) -> f64 {
     score.bound + unit * (7.0 * (score.value.abs() + reference.abs()) + 6.0)
 }
 
+/// An exponential of this may overflow f32 (`ln 2¹²⁸ = 88.7…`).
+pub(crate) const MAX_LOG: f64 = 88.0;
+
 /// Error of one correction `exp(m_old − m_new)` beyond its argument's: ex2 and two products.
 pub(crate) const CORRECTION_UNITS: f64 = 6.0;
 
@@ -118,38 +127,39 @@ pub(crate) const CORRECTION_UNITS: f64 = 6.0;
 /// of the running maximum, whichever end the keys are read from, and a merge of parts as a tree.
 pub(crate) fn corrections_after(scores: &[f64], counts: &mut [f64]) {
     let merges = 1.0 + (scores.len().max(1) as f64).log2();
+    // Forward: all keys up to and including a record, after the one before it.
+    let mut records = Vec::new();
+    let mut maximum = f64::NEG_INFINITY;
+    for (at, &score) in scores.iter().enumerate() {
+        if score > maximum {
+            maximum = score;
+            records.push(at);
+        }
+    }
     counts.fill(merges);
-    records_after(scores.iter().copied(), counts.iter_mut(), merges);
-    records_after(
-        scores.iter().rev().copied(),
-        counts.iter_mut().rev(),
-        merges,
-    );
-}
-
-/// Raises each count to `base` plus the records that follow its score in this order.
-fn records_after<'a>(
-    scores: impl Iterator<Item = f64> + Clone,
-    counts: impl Iterator<Item = &'a mut f64>,
-    base: f64,
-) {
-    let is_record = |maximum: &mut f64, score: f64| {
-        let higher = score > *maximum;
-        *maximum = maximum.max(score);
-        Some(higher)
-    };
-    let records = scores.clone().scan(f64::NEG_INFINITY, is_record);
-    let mut left = records.clone().filter(|&record| record).count();
-    for (record, count) in records.zip(counts) {
-        left -= usize::from(record);
-        *count = count.max(base + left as f64);
+    for (passed, pair) in records.windows(2).enumerate() {
+        counts[pair[0]..pair[1]].fill(merges + (records.len() - 1 - passed) as f64);
+    }
+    // Backward, in mirror image; a key keeps the larger number.
+    records.clear();
+    maximum = f64::NEG_INFINITY;
+    for (at, &score) in scores.iter().enumerate().rev() {
+        if score > maximum {
+            maximum = score;
+            records.push(at);
+        }
+    }
+    for (passed, pair) in records.windows(2).enumerate() {
+        let later = merges + (records.len() - 1 - passed) as f64;
+        counts[pair[1] + 1..=pair[0]]
+            .iter_mut()
+            .for_each(|count| *count = count.max(later));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::numbers::DType;
 
     #[test]
     fn corrections_are_the_later_records_from_the_worse_end() {

@@ -19,6 +19,7 @@ use std::ops::Range;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, Axis, Slice, Zip};
 
+use super::spare;
 use crate::numbers::{DType, LAMBDA};
 
 /// A matrix of vectors to be summed, one per row, with what bounds need of it.
@@ -58,9 +59,27 @@ pub(crate) struct Weights {
     pub(crate) rounding: Option<Array2<f64>>,
 }
 
+/// One row of [`Weights`].
+pub(crate) struct WeightRow<'a> {
+    value: &'a mut [f64],
+    error: &'a mut [f64],
+    rounding: &'a mut [f64],
+}
+
+impl WeightRow<'_> {
+    /// Sets one weight, its error and its rounding.
+    pub(crate) fn set(&mut self, key: usize, [value, error, rounding]: [f64; 3]) {
+        self.value[key] = value;
+        self.error[key] = error;
+        if let Some(to) = self.rounding.get_mut(key) {
+            *to = rounding;
+        }
+    }
+}
+
 impl Weights {
     pub(crate) fn zeros(rows: usize, keys: usize, rounded: bool) -> Self {
-        let zeros = || Array2::zeros((rows, keys));
+        let zeros = || spare::zeros(rows, keys);
         Self {
             value: zeros(),
             error: zeros(),
@@ -68,12 +87,23 @@ impl Weights {
         }
     }
 
-    /// Sets one weight, its error and its rounding.
-    pub(crate) fn set(&mut self, row: usize, key: usize, [value, error, rounding]: [f64; 3]) {
-        self.value[[row, key]] = value;
-        self.error[[row, key]] = error;
-        if let Some(r) = &mut self.rounding {
-            r[[row, key]] = rounding;
+    /// Keeps the memory for the next tile.
+    pub(crate) fn keep(self) {
+        [self.value, self.error]
+            .into_iter()
+            .chain(self.rounding)
+            .for_each(spare::keep);
+    }
+
+    /// The weights, errors and roundings of one row; the last empty where there are none.
+    pub(crate) fn row_mut(&mut self, row: usize) -> WeightRow<'_> {
+        WeightRow {
+            value: line_mut(&mut self.value, row),
+            error: line_mut(&mut self.error, row),
+            rounding: match &mut self.rounding {
+                Some(rounding) => line_mut(rounding, row),
+                None => &mut [],
+            },
         }
     }
 
@@ -101,14 +131,35 @@ impl Weights {
     }
 }
 
+/// Whether terms of a sum, and so some partial sum, may be beyond f32, judged by the sum's bound,
+/// which is at least u times their total size.
+pub(crate) fn may_overflow(bound: f64) -> bool {
+    let limit = DType::F32.unit_roundoff() * DType::F32.largest();
+    bound.is_nan() || bound >= limit
+}
+
 /// Rows `range` of `matrix`.
 pub(crate) fn rows(matrix: &Array2<f64>, range: Range<usize>) -> ArrayView2<'_, f64> {
     matrix.slice_axis(Axis(0), Slice::from(range))
 }
 
+/// Row `at` of a matrix made here, and so in standard layout.
+pub(crate) fn line(matrix: &Array2<f64>, at: usize) -> &[f64] {
+    let columns = matrix.ncols();
+    let all = matrix.as_slice().unwrap_or_default();
+    &all[at * columns..(at + 1) * columns]
+}
+
+/// The same, to be written.
+pub(crate) fn line_mut(matrix: &mut Array2<f64>, at: usize) -> &mut [f64] {
+    let columns = matrix.ncols();
+    let all = matrix.as_slice_mut().unwrap_or_default();
+    &mut all[at * columns..(at + 1) * columns]
+}
+
 /// `a·b`.
 pub(crate) fn product(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
-    let mut out = Array2::zeros((a.nrows(), b.ncols()));
+    let mut out = spare::any(a.nrows(), b.ncols());
     general_mat_mul(1.0, &a, &b, 0.0, &mut out);
     out
 }
@@ -128,11 +179,13 @@ pub(crate) fn rounding_of(terms: &[(f64, f64)], format: DType) -> f64 {
 /// `r_j·R_{g(j)}` for every row.
 fn with_group_totals(rounding: &Array2<f64>, format: DType) -> Array2<f64> {
     let mut groups = Groups::new(rounding.ncols(), format);
-    let mut out = rounding.clone();
-    for mut row in out.axis_iter_mut(Axis(0)) {
+    let mut out = spare::any(rounding.nrows(), rounding.ncols());
+    for at in 0..rounding.nrows() {
+        let row = line(rounding, at);
         groups.clear();
         row.iter().for_each(|&r| groups.add(r));
-        row.mapv_inplace(|r| r * groups.total(r));
+        let to = line_mut(&mut out, at).iter_mut().zip(row);
+        to.for_each(|(to, &r)| *to = r * groups.total(r));
     }
     out
 }

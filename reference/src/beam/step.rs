@@ -1,5 +1,7 @@
 //! One step over tensors, as a kernel sees it.
 
+use rayon::prelude::*;
+
 use super::{Beam, Pool, Rules};
 use crate::error::{Error, Result};
 use crate::numbers::{Bounded, Element, Precision};
@@ -55,7 +57,9 @@ pub fn step<T: Element>(
             "0 or more",
         ));
     }
-    let pools = (0..items).map(|item| pool(input, item, rules, precision));
+    let pools = (0..items)
+        .into_par_iter()
+        .map(|item| pool(input, item, rules, precision));
     Ok(Step {
         pools: pools.collect::<Result<_>>()?,
         beams,

@@ -3,6 +3,7 @@
 //!
 //! Everything here is a function of a seed, so a failure is replayed from one number.
 
+pub mod beam;
 mod build;
 pub mod layernorm;
 mod mix;
@@ -12,6 +13,7 @@ pub mod softmax_topk;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategy;
 pub mod ternary;
+pub mod tree;
 
 pub use build::{Case, build};
 pub use mix::{Pattern, mixed, mixed_row, normal};

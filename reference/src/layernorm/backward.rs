@@ -1,5 +1,7 @@
 //! Backward: dx, dγ, dβ.
 
+use rayon::prelude::*;
+
 use super::refuse_infinities;
 use crate::error::Result;
 use crate::numbers::{Bounded, BoundedTensor, Element, Precision, Tally};
@@ -38,23 +40,32 @@ pub fn backward<T: Element>(input: &Backward<'_, T>, precision: Precision) -> Re
     let [rows, width] = input.x.shape();
     check(input)?;
     let gamma = input.gamma.map(|gamma| read(gamma.data()));
+    // Blocks of rows in parallel, their column sums added in order: the same bits every time.
+    let block = rows.div_ceil(BLOCKS);
+    let blocks: Vec<(Vec<Bounded>, Vec<Column>)> = (0..rows.div_ceil(block))
+        .into_par_iter()
+        .map(|b| {
+            let mut columns = vec![Column::default(); width];
+            let mut dx = Vec::with_capacity(block * width);
+            for r in b * block..rows.min((b + 1) * block) {
+                dx.extend(row_gradient(
+                    input,
+                    r,
+                    gamma.as_deref(),
+                    &mut columns,
+                    precision,
+                ));
+            }
+            (dx, columns)
+        })
+        .collect();
     let mut dx = Vec::with_capacity(rows * width);
     let mut columns = vec![Column::default(); width];
-    for r in 0..rows {
-        let row = Row {
-            x: &read(input.x.row(&[r])),
-            dy: &read(input.dy.row(&[r])),
-            gamma: gamma.as_deref(),
-            mean: input.mean.map(|mean| f64::from(mean.data()[r])),
-            rstd: f64::from(input.rstd.data()[r]),
-        };
-        let residual = input.residual.map(|residual| residual.row(&[r]));
-        for (i, item) in row.dx(&mut columns, precision).into_iter().enumerate() {
-            let sum = match residual {
-                Some(residual) => precision.round(item + Bounded::exact(residual[i].to_f64())),
-                None => item,
-            };
-            dx.push(precision.store(sum));
+    for (part, sums) in blocks {
+        dx.extend(part);
+        for (column, sum) in columns.iter_mut().zip(&sums) {
+            column.dgamma.merge(&sum.dgamma);
+            column.dbeta.merge(&sum.dbeta);
         }
     }
     let statistic = |tally: Bounded| precision.store_statistic(tally);
@@ -74,6 +85,33 @@ pub fn backward<T: Element>(input: &Backward<'_, T>, precision: Precision) -> Re
             None => None,
         },
     })
+}
+
+/// Blocks of rows at most: each holds sums of all columns.
+const BLOCKS: usize = 64;
+
+/// dx of row `r` as stored; its terms of dγ and dβ go to `columns`.
+fn row_gradient<T: Element>(
+    input: &Backward<'_, T>,
+    r: usize,
+    gamma: Option<&[f64]>,
+    columns: &mut [Column],
+    precision: Precision,
+) -> Vec<Bounded> {
+    let row = Row {
+        x: &read(input.x.row(&[r])),
+        dy: &read(input.dy.row(&[r])),
+        gamma,
+        mean: input.mean.map(|mean| f64::from(mean.data()[r])),
+        rstd: f64::from(input.rstd.data()[r]),
+    };
+    let mut dx = row.dx(columns, precision);
+    if let Some(residual) = input.residual {
+        for (item, residual) in dx.iter_mut().zip(residual.row(&[r])) {
+            *item = precision.round(*item + Bounded::exact(residual.to_f64()));
+        }
+    }
+    dx.into_iter().map(|item| precision.store(item)).collect()
 }
 
 fn check<T: Element>(input: &Backward<'_, T>) -> Result<()> {
@@ -136,8 +174,8 @@ impl Row<'_> {
     /// Roundings: x−μ and ·ρ (two for x̂), dy·γ (one), then
     ///
     /// ```text
-    /// c₁ = Σg/D     γ(D−1)·Σ|g|/D     + the division
-    /// c₂ = Σg·x̂/D   γ(D)·Σ|g·x̂|/D    + the division
+    /// c₁ = Σg/D     a sum of D terms     + the division
+    /// c₂ = Σg·x̂/D   a dot product of D   + the division
     /// dx = ρ·s,  s = g − c₁ − x̂·c₂ in any order: γ(2)·(|g| + |c₁| + |x̂·c₂|)
     /// ```
     ///
@@ -168,12 +206,10 @@ impl Row<'_> {
             column.dbeta.add(Bounded::exact(dy));
         }
         let c1 = match self.mean {
-            Some(_) => precision.sum(g.iter().copied()).scale(1.0 / width),
+            Some(_) => precision.sum(g.iter().copied()) / Bounded::exact(width),
             None => Bounded::exact(0.0),
         };
-        let c2 = precision
-            .dot(g.iter().copied().zip(xhat.iter().copied()))
-            .scale(1.0 / width);
+        let c2 = precision.dot(g.iter().copied().zip(xhat.iter().copied())) / Bounded::exact(width);
         let (c1, c2) = (precision.round_special(c1), precision.round_special(c2));
         g.iter()
             .zip(&xhat)

@@ -84,7 +84,7 @@ fn statistics(x: &[f64], eps: f64, norm: Norm, precision: Precision) -> (Bounded
         Norm::Rms => Bounded::exact(0.0),
         Norm::Layer => {
             let total = precision.sum(x.iter().map(|&x| Bounded::exact(x)));
-            precision.round_special(total.scale(1.0 / n))
+            precision.round_special(total / Bounded::exact(n))
         }
     };
     let variance = x.iter().map(|x| (x - mu.value).powi(2)).sum::<f64>() / n;

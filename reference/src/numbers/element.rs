@@ -13,6 +13,11 @@ pub enum DType {
     Bf16,
 }
 
+/// 2ⁿ for a normal exponent, −1022 to 1023.
+const fn power_of_two(n: i32) -> f64 {
+    f64::from_bits(((n + 1023) as u64) << 52)
+}
+
 impl DType {
     /// Its name in tasks, manifests and reports.
     pub fn name(self) -> &'static str {
@@ -24,7 +29,7 @@ impl DType {
     }
 
     /// Bits of the significand, the hidden one included.
-    pub fn significand_bits(self) -> i32 {
+    pub const fn significand_bits(self) -> i32 {
         match self {
             Self::F32 => 24,
             Self::F16 => 11,
@@ -33,7 +38,7 @@ impl DType {
     }
 
     /// Exponent of the smallest normal number.
-    pub fn min_exponent(self) -> i32 {
+    pub const fn min_exponent(self) -> i32 {
         match self {
             Self::F32 | Self::Bf16 => -126,
             Self::F16 => -14,
@@ -41,24 +46,24 @@ impl DType {
     }
 
     /// Largest finite number.
-    pub fn largest(self) -> f64 {
+    pub const fn largest(self) -> f64 {
         let max_exponent = 1 - self.min_exponent();
-        (2.0 - 2.0 * self.unit_roundoff()) * 2f64.powi(max_exponent)
+        (2.0 - 2.0 * self.unit_roundoff()) * power_of_two(max_exponent)
     }
 
     /// u: the largest relative error of rounding to nearest, `2^−significand_bits`.
-    pub fn unit_roundoff(self) -> f64 {
-        2f64.powi(-self.significand_bits())
+    pub const fn unit_roundoff(self) -> f64 {
+        power_of_two(-self.significand_bits())
     }
 
     /// Smallest positive normal number; below it f32 arithmetic on a GPU may flush to zero.
-    pub fn smallest_normal(self) -> f64 {
-        2f64.powi(self.min_exponent())
+    pub const fn smallest_normal(self) -> f64 {
+        power_of_two(self.min_exponent())
     }
 
     /// Smallest positive number.
-    pub fn smallest_subnormal(self) -> f64 {
-        2f64.powi(self.min_exponent() - self.significand_bits() + 1)
+    pub const fn smallest_subnormal(self) -> f64 {
+        power_of_two(self.min_exponent() - self.significand_bits() + 1)
     }
 
     /// Half the distance between neighbouring numbers at `|x|`: the error of rounding `x`.
@@ -89,7 +94,7 @@ impl DType {
 fn quantum(x: f64, bits: i32, min_exponent: i32) -> f64 {
     // The exponent field is exact where log2 is not; float64 subnormals are below every format's.
     let exponent = ((x.abs().to_bits() >> 52) as i32 - 1023).max(min_exponent);
-    2f64.powi(exponent - bits + 1)
+    power_of_two(exponent - bits + 1)
 }
 
 /// Rounds to `bits` of significand with exponents from `min_exponent` and no upper end; ties to

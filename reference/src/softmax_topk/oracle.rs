@@ -1,5 +1,7 @@
 //! Scores, probabilities and log-sum-exp of each row, with their bounds.
 
+use rayon::prelude::*;
+
 use crate::decision;
 use crate::error::{Error, Result};
 use crate::numbers::{Bounded, Element, LAMBDA, Precision, Tally};
@@ -96,7 +98,7 @@ pub fn topk<T: Element>(input: &Input<'_, T>, precision: Precision) -> Result<To
     };
     let width = ks.iter().copied().max().unwrap_or(0);
     Ok(TopK {
-        rows: ks.iter().enumerate().map(row).collect(),
+        rows: ks.par_iter().enumerate().map(row).collect(),
         width,
     })
 }

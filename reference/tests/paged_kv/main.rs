@@ -3,5 +3,6 @@
 
 mod attention;
 mod cache;
+mod decode;
 mod planner;
 mod tree;

@@ -5,7 +5,7 @@ use super::block::Block;
 use super::fault::{FaultKind, Nearest, Raised};
 use super::misc::set;
 use super::observer::{AccessEvent, At, Known, Observer};
-use super::registers::{FULL, LANES};
+use super::registers::{FULL, LANES, Registers};
 use super::step::{Env, bits};
 use super::warp::Warp;
 use crate::lower::program::{Access, Address, MemoryOp, Reg};
@@ -125,7 +125,17 @@ fn in_space<O: Observer>(
             for lane in bits(at.mask) {
                 shared_inside(env, block, targets[lane], bytes, write, lane)?;
             }
-            event(observer, at, op, space, targets, None, bytes);
+            let memory = Some(&block.shared);
+            event(
+                observer,
+                at,
+                op,
+                space,
+                targets,
+                &warp.registers,
+                None,
+                memory,
+            );
             small(
                 env,
                 &mut block.shared,
@@ -143,7 +153,16 @@ fn in_space<O: Observer>(
             for lane in bits(at.mask) {
                 inside(targets[lane], bytes, size, space, write, lane)?;
             }
-            event(observer, at, op, space, targets, None, bytes);
+            event(
+                observer,
+                at,
+                op,
+                space,
+                targets,
+                &warp.registers,
+                None,
+                None,
+            );
             let own = std::array::from_fn(|i| targets[i].wrapping_add(i as u64 * size));
             let mut local = std::mem::take(&mut warp.local);
             small(env, &mut local, warp, observer, op, at, space, &own);
@@ -178,7 +197,16 @@ fn in_space<O: Observer>(
                 };
                 return Err(Raised::new(kind, at.mask.trailing_zeros()));
             }
-            event(observer, at, op, space, targets, None, bytes);
+            event(
+                observer,
+                at,
+                op,
+                space,
+                targets,
+                &warp.registers,
+                None,
+                None,
+            );
             if op.address.base.is_none() {
                 uniform(memory, warp, op, at, targets[0]);
             } else {
@@ -189,16 +217,19 @@ fn in_space<O: Observer>(
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "the parts of the event")]
 fn event<O: Observer>(
     observer: &mut O,
     at: At,
     op: &MemoryOp,
     space: Space,
     offsets: &Addresses,
+    registers: &Registers,
     allocation: Option<&Allocation>,
-    bytes: u32,
+    memory: Option<&Bytes>,
 ) {
     if O::ACTIVE {
+        let bytes = op.bytes();
         observer.access(&AccessEvent {
             at,
             op,
@@ -206,6 +237,8 @@ fn event<O: Observer>(
             offsets,
             allocation,
             bytes,
+            registers,
+            memory,
         });
     }
 }
@@ -420,8 +453,9 @@ fn global<O: Observer>(
             op,
             Space::Global,
             &offsets,
+            &warp.registers,
             Some(a),
-            op.bytes(),
+            None,
         );
         match op.access {
             Access::Load => load_global(a, warp, observer, op, here, &offsets),

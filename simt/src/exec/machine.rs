@@ -5,6 +5,7 @@ use super::grid::{self, Limits};
 use super::observer::Off;
 use super::step::{Env, Schedule};
 use super::warp::Shape;
+use crate::count::Counters;
 use crate::diagnostics::{Blame, Diagnostic, Diagnostics};
 use crate::lower::Validated;
 use crate::lower::program::Program;
@@ -14,6 +15,7 @@ use crate::memory::windows;
 use crate::ptx::ast::{Initialiser, Module, Number, Variable};
 use crate::ptx::source::Span;
 use crate::ptx::types::{ScalarType, Space};
+use crate::watch::Watch;
 use std::sync::Arc;
 
 /// A device: its memory, and what runs on it.
@@ -146,6 +148,8 @@ pub struct Options {
     pub order: Order,
     /// Instructions of all warps together before the launch is stopped.
     pub max_steps: u64,
+    /// Whether to count what the launch does.
+    pub counters: bool,
 }
 
 /// In which order blocks run.
@@ -166,6 +170,7 @@ impl Default for Options {
             explore: false,
             order: Order::Auto,
             max_steps: 1_000_000_000,
+            counters: false,
         }
     }
 }
@@ -175,6 +180,8 @@ impl Default for Options {
 pub struct Report {
     /// Instructions that warps ran.
     pub steps: u64,
+    /// What it did, if [`Options::counters`] asked for it.
+    pub counters: Option<Counters>,
 }
 
 /// Why a launch did not run to its end.
@@ -396,9 +403,25 @@ impl Machine {
             steps: options.max_steps,
             resident_bytes,
         };
-        let (steps, _observers, fault) = grid::run(&env, limits, || Off);
+        let mut report = Report::default();
+        let fault;
+        if options.counters {
+            let observers;
+            let make = || Watch::new(program, options.counters);
+            (report.steps, observers, fault) = grid::run(&env, limits, make);
+            let together = observers.into_iter().reduce(|mut all, one| {
+                all.merge(one);
+                all
+            });
+            let blocks = launch.grid.iter().map(|n| u64::from(*n)).product();
+            let threads = launch.block.iter().product();
+            report.counters =
+                together.and_then(|mut w| w.counters(loaded.module(), program, blocks, threads));
+        } else {
+            (report.steps, _, fault) = grid::run(&env, limits, || Off);
+        }
         match fault {
-            None => Ok(Report { steps }),
+            None => Ok(report),
             Some((block, fault)) => {
                 let place = fault.pc.map(|pc| place(loaded.module(), program, pc));
                 let lane = u64::from(fault.warp * 32 + fault.raised.lane);

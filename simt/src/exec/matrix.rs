@@ -105,6 +105,8 @@ fn rows<O: Observer>(
             offsets: &rows,
             allocation: None,
             bytes: 16,
+            registers: &warp.registers,
+            memory: Some(&block.shared),
         });
     }
     Ok(rows)

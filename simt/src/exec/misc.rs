@@ -67,6 +67,10 @@ pub(crate) fn execute<O: Observer>(
             };
             bits(at.mask).for_each(|lane| set(warp, reg, lane, now));
         }
+        Op::Async(index) => {
+            let op = &program.asyncs[index as usize];
+            super::asynchronous::execute(env, block, warp, observer, op, at)?;
+        }
         Op::Fence { scope } if O::ACTIVE => observer.fence(at, scope),
         Op::Matrix(index) => {
             let op = &program.matrices[index as usize];

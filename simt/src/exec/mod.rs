@@ -1,6 +1,7 @@
 //! Execution: warps, blocks, grids.
 
 mod access;
+mod asynchronous;
 mod atomic;
 mod block;
 pub(crate) mod collective;
@@ -11,6 +12,7 @@ mod matrix;
 mod misc;
 pub(crate) mod observer;
 pub mod registers;
-mod step;
+pub(crate) mod step;
 mod straight;
 pub(crate) mod warp;
+mod wgmma;

@@ -3,6 +3,7 @@
 use super::registers::{LANES, Registers};
 use crate::lower::program::{MemoryOp, Program, Scope};
 use crate::lower::sync::SyncOp;
+use crate::memory::bytes::Bytes;
 use crate::memory::device::Allocation;
 use crate::ptx::types::Space;
 
@@ -36,6 +37,10 @@ pub(crate) struct AccessEvent<'a> {
     pub(crate) allocation: Option<&'a Allocation>,
     /// Bytes each lane touches.
     pub(crate) bytes: u32,
+    /// Registers of the warp: what a store is about to write.
+    pub(crate) registers: &'a Registers,
+    /// The memory, for spaces other than device memory.
+    pub(crate) memory: Option<&'a Bytes>,
 }
 
 /// What a lane knows of the bytes of a value: one bit per byte.
@@ -50,7 +55,8 @@ pub(crate) trait Observer {
     fn block_start(&mut self, _block: u64, _warps: u32) {}
     /// A block ended.
     fn block_end(&mut self, _block: u64) {}
-    /// Arithmetic ran: `count` instructions from `at.pc` on.
+    /// Arithmetic is about to run: `count` instructions from `at.pc` on, all for the lanes of
+    /// `at.mask`.
     fn straight(&mut self, _program: &Program, _at: At, _count: u32, _registers: &Registers) {}
     /// Any other instruction runs.
     fn instruction(&mut self, _program: &Program, _at: At, _registers: &Registers) {}
@@ -74,6 +80,15 @@ pub(crate) trait Observer {
     fn barrier_arrive(&mut self, _at: At, _live: u32, _id: u32, _count: Option<u32>) {}
     /// A barrier completes for these warps.
     fn barrier_complete(&mut self, _block: u64, _id: u32, _warps: &[u32]) {}
+    /// Lanes issued asynchronous copies of `bytes` each to these places: shared memory, or for a
+    /// bulk copy the one its instruction names.
+    fn copies_issue(&mut self, _at: At, _to: &[u64; LANES], _bytes: u32, _bulk: bool) {}
+    /// Lanes end a group of copies.
+    fn copies_commit(&mut self, _at: At, _bulk: bool) {}
+    /// Lanes have waited until at most so many groups are pending; `None`: for everything.
+    fn copies_wait(&mut self, _at: At, _pending: Option<u32>, _bulk: bool) {}
+    /// A lane used the mbarrier at an offset in shared memory; `passed`: it found a phase complete.
+    fn mbarrier(&mut self, _at: At, _place: u64, _passed: bool) {}
     /// Lanes exit.
     fn exit(&mut self, _at: At) {}
 }

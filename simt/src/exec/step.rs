@@ -169,7 +169,12 @@ fn group<O: Observer>(
         (split.pc, split.ran) = (pc, steps);
     };
     loop {
-        let straight_count = u32::from(program.straight[pc as usize]);
+        let runs = if O::ACTIVE {
+            &program.observed
+        } else {
+            &program.straight
+        };
+        let straight_count = u32::from(runs[pc as usize]);
         if straight_count > 0 {
             let code = &program.code[pc as usize..(pc + straight_count) as usize];
             if O::ACTIVE {
@@ -177,7 +182,7 @@ fn group<O: Observer>(
                     block: block.index,
                     warp: warp.index,
                     pc,
-                    mask,
+                    mask: warp.guarded(code[0].guard, mask),
                 };
                 observer.straight(program, here, straight_count, &warp.registers);
             }

@@ -7,47 +7,16 @@ pub(crate) mod alu;
 pub(crate) mod meaning;
 pub(crate) mod pattern;
 pub(crate) mod table;
+mod work;
+
+pub use work::{Class, Unit, Work};
 
 use crate::lower::arithmetic;
 use crate::lower::emit::{Emitter, Result};
 use crate::ptx::ast::Instruction;
-use crate::ptx::types::{ScalarType, TypeKind};
 use pattern::Pattern;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
-
-/// The classes in which instructions are counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// Part of an instruction that is counted elsewhere.
-    None,
-    /// Integer arithmetic, logic, comparison, moves.
-    Integer,
-    /// f16 and bf16 arithmetic.
-    Half,
-    /// f32 arithmetic.
-    Single,
-    /// f64 arithmetic.
-    Double,
-    /// Approximate functions.
-    Special,
-    /// Conversions.
-    Convert,
-    /// Loads, stores and asynchronous copies.
-    Memory,
-    /// Atomics.
-    Atomic,
-    /// Matrix instructions.
-    Matrix,
-    /// Branches, calls, exits.
-    Control,
-    /// Barriers, votes, shuffles, fences.
-    Synchronise,
-    /// The rest.
-    #[default]
-    Other,
-}
 
 /// One pattern and what lowers it.
 pub(crate) struct Entry {
@@ -121,62 +90,8 @@ pub(crate) fn lower(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
             None => error,
         });
     };
-    let (class, flops) = classify(i);
-    e.begin(i, class, flops);
+    e.begin(i, Work::of(i));
     (entry.lower)(e, i)
-}
-
-/// The class of an instruction and the floating-point operations of one lane.
-fn classify(i: &Instruction) -> (Class, u16) {
-    let opcode = i.opcode.text.as_str();
-    let ty = i
-        .modifiers
-        .iter()
-        .rev()
-        .find_map(|m| ScalarType::from_name(&m.text[1..]));
-    let float = ty.filter(|t| t.kind() == TypeKind::Float);
-    let special = ["ex2", "lg2", "rcp", "rsqrt", "sqrt", "sin", "cos", "tanh"].contains(&opcode);
-    let class = match opcode {
-        "ld" | "st" | "ldu" | "ldmatrix" | "stmatrix" | "cp" | "prefetch" => Class::Memory,
-        "atom" | "red" => Class::Atomic,
-        "mma" | "wmma" | "wgmma" => Class::Matrix,
-        "bra" | "brx" | "exit" | "trap" => Class::Control,
-        "bar" | "barrier" | "shfl" | "vote" | "match" | "redux" | "elect" | "membar" | "fence"
-        | "mbarrier" | "activemask" => Class::Synchronise,
-        "cvt" => Class::Convert,
-        "mov" | "selp" | "setp" | "set" => Class::Integer,
-        _ if special => Class::Special,
-        _ => match float {
-            Some(ScalarType::F32) => Class::Single,
-            Some(ScalarType::F64) => Class::Double,
-            Some(_) => Class::Half,
-            None => Class::Integer,
-        },
-    };
-    if class == Class::Matrix
-        && i.modifiers
-            .iter()
-            .any(|m| m.text == ".mma" || opcode == "mma")
-    {
-        // Two operations for each product, spread over the lanes.
-        let shape = crate::lower::matrix::extents(i);
-        return (
-            class,
-            shape.map_or(0, |(m, n, k)| (2 * m * n * k / 32) as u16),
-        );
-    }
-    let lanes = if matches!(float, Some(ScalarType::F16x2 | ScalarType::BF16x2)) {
-        2
-    } else {
-        1
-    };
-    let flops = match (opcode, float) {
-        ("fma" | "mad", Some(_)) => 2 * lanes,
-        ("add" | "sub" | "mul" | "div" | "min" | "max", Some(_)) => lanes,
-        _ if special => lanes,
-        _ => 0,
-    };
-    (class, flops)
 }
 
 /// The whole table as text, one form a line, by opcode: the coverage of the machine.

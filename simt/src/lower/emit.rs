@@ -3,7 +3,7 @@
 use super::program::*;
 use super::scope::{Scopes, Symbol, special};
 use crate::diagnostics::{Blame, Diagnostic};
-use crate::isa::Class;
+use crate::isa::Work;
 use crate::ptx::ast::{Instruction, Module, Number, Operand, OperandKind};
 use crate::ptx::source::Span;
 use crate::ptx::types::{ScalarType, Space, TypeKind};
@@ -25,8 +25,7 @@ pub(crate) struct Emitter<'m> {
     next_plane: u32,
     next_predicate: u32,
     line: u32,
-    class: Class,
-    flops: u16,
+    work: Work,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -51,8 +50,7 @@ impl<'m> Emitter<'m> {
             next_plane: 0,
             next_predicate: 0,
             line: 0,
-            class: Class::Other,
-            flops: 0,
+            work: Work::default(),
         }
     }
 
@@ -67,10 +65,9 @@ impl<'m> Emitter<'m> {
     }
 
     /// Remembers which instruction is being lowered.
-    pub(crate) fn begin(&mut self, instruction: &Instruction, class: Class, flops: u16) {
+    pub(crate) fn begin(&mut self, instruction: &Instruction, work: Work) {
         self.line = self.module.source.position(instruction.span).line;
-        self.class = class;
-        self.flops = flops;
+        self.work = work;
     }
 
     /// Appends an instruction.
@@ -80,12 +77,10 @@ impl<'m> Emitter<'m> {
             line: self.line,
             location: self.location,
             function: self.function,
-            class: self.class,
-            flops: self.flops,
+            work: self.work,
         });
         // An instruction that becomes several is counted once.
-        self.class = Class::None;
-        self.flops = 0;
+        self.work = Work::NONE;
     }
 
     /// Where the next instruction will stand.
@@ -300,10 +295,10 @@ impl<'m> Emitter<'m> {
 
     /// An unguarded helper instruction that keeps the class for the one that follows.
     pub(crate) fn push_extra(&mut self, op: Op) {
-        let kept = (self.class, self.flops);
-        self.class = Class::None;
+        let kept = self.work;
+        self.work = Work::NONE;
         self.push(op, Guard::NONE);
-        (self.class, self.flops) = kept;
+        self.work = kept;
     }
 
     fn named(&mut self, name: &str, offset: i64, ty: ScalarType, span: Span) -> Result<Reg> {

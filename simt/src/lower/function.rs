@@ -4,7 +4,7 @@ use super::emit::{Emitter, Result};
 use super::program::*;
 use super::scope::Symbol;
 use crate::diagnostics::Diagnostic;
-use crate::isa::{self, Class};
+use crate::isa::{self, Work};
 use crate::ptx::ast::{Function, Instruction, Name, OperandKind, Statement, Variable};
 use crate::ptx::types::{ScalarType, Space};
 use smol_str::SmolStr;
@@ -298,7 +298,7 @@ impl<'e, 'm> Body<'e, 'm> {
         match i.opcode.text.as_str() {
             "ret" => {
                 let guard = self.emitter.guard(i)?;
-                self.emitter.begin(i, Class::Control, 0);
+                self.emitter.begin(i, Work::of(i));
                 self.leave(guard);
                 Ok(())
             }
@@ -308,7 +308,7 @@ impl<'e, 'm> Body<'e, 'm> {
     }
 
     fn call(&mut self, i: &'m Instruction) -> Result<()> {
-        self.emitter.begin(i, Class::Control, 0);
+        self.emitter.begin(i, Work::of(i));
         let guard = self.emitter.guard(i)?;
         let list = |k: &'m OperandKind| match k {
             OperandKind::List(items) => Some(items.as_slice()),

@@ -99,4 +99,16 @@ pub(crate) fn analyse(program: &mut Program) {
         };
         program.straight[at] = if plain { after.saturating_add(1) } else { 0 };
     }
+    program.observed = program.straight.clone();
+    for at in (0..count).rev() {
+        let guarded = |at: usize| program.code[at].guard.parts().is_some();
+        if program.straight[at] > 0 {
+            let alone = guarded(at) || program.straight[at] == 1 || guarded(at + 1);
+            program.observed[at] = if alone {
+                1
+            } else {
+                program.observed[at + 1].saturating_add(1)
+            };
+        }
+    }
 }

@@ -235,10 +235,8 @@ pub struct Site {
     pub location: (u32, u32, u32),
     /// Index of the function in the module.
     pub function: u16,
-    /// Class, for counters.
-    pub class: crate::isa::Class,
-    /// Floating-point operations of one lane.
-    pub flops: u16,
+    /// What it costs.
+    pub work: crate::isa::Work,
 }
 
 /// A value put into a register plane before a warp starts.
@@ -321,13 +319,15 @@ pub struct Program {
     pub(crate) priority: Vec<u32>,
     /// How many instructions from here on are arithmetic, without a label between.
     pub(crate) straight: Vec<u16>,
+    /// The same when observed: a guarded instruction is a run of its own, so that the lanes of
+    /// a run are known when it starts.
+    pub(crate) observed: Vec<u16>,
     pub(crate) memory: Vec<MemoryOp>,
     pub(crate) carries: Vec<CarryOp>,
     pub(crate) converts: Vec<ConvertOp>,
     pub(crate) packs: Vec<PackOp>,
     pub(crate) syncs: Vec<super::sync::SyncOp>,
     pub(crate) matrices: Vec<super::matrix::MatrixOp>,
-    #[allow(dead_code, reason = "asynchronous copies follow")]
     pub(crate) asyncs: Vec<super::asynchronous::AsyncOp>,
     pub(crate) tables: Vec<Vec<u32>>,
     pub(crate) planes: u16,

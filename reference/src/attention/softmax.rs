@@ -1,0 +1,358 @@
+//! The softmax of one row: from scores with errors to weights with errors. The mathematics stands
+//! in [`super::forward`].
+
+use super::scores::{CORRECTION_UNITS, MAX_LOG, corrections_after, exponent_error};
+use crate::numbers::{Bounded, DType, Precision};
+
+/// The keys that one row sees, in order, and numbers about each.
+#[derive(Default)]
+pub(crate) struct Row {
+    /// Scores and their errors: the input.
+    score: Vec<f64>,
+    score_error: Vec<f64>,
+    /// w.
+    pub(crate) value: Vec<f64>,
+    /// Error of the accumulation: γ·w⁺ and underflow.
+    pub(crate) error: Vec<f64>,
+    /// h.
+    pub(crate) moved: Vec<f64>,
+    /// Bound on the rounding of w to 16 bits; empty where there is none.
+    pub(crate) rounding: Vec<f64>,
+    /// Corrections after the key, then η.
+    eta: Vec<f64>,
+}
+
+/// What a row's components of o share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    pub(crate) lse: Bounded,
+    /// Σ h_j, the sink's share included.
+    pub(crate) moved: f64,
+    /// The sink's share alone.
+    pub(crate) sink_moved: f64,
+    /// γ(n + R) + 8u + 3u|lse|.
+    pub(crate) relative: f64,
+    pub(crate) reach: Reach,
+    /// Sum of the weights before division.
+    pub(crate) l: f64,
+}
+
+/// How far the analysis of a row's scores reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The first-order bound.
+    Errors,
+    /// Errors decide which key wins: o is some convex combination.
+    Hull,
+    /// A weight may overflow f32 when its tile is read (`s·c − m_t·c` comes out large and positive
+    /// where it should be zero, for scores beyond 10⁸): anything may come out.
+    Nothing,
+}
+
+/// Sums over the weights and the sink.
+struct Totals {
+    /// Σ w_j e^{−η_j}, as a logarithm.
+    log_least: f64,
+    /// ln Σ w_j e^{η_j}.
+    log_moved: f64,
+    moved: f64,
+    sink_moved: f64,
+    reach: Reach,
+}
+
+/// `e^x − 1` for x ≥ 0; a bound needs no more than the ten digits that the series has below 0.01.
+pub(crate) fn exp_m1(x: f64) -> f64 {
+    if x < 0.01 {
+        x * (1.0 + x / 2.0 * (1.0 + x / 3.0 * (1.0 + x / 4.0)))
+    } else {
+        x.exp_m1()
+    }
+}
+
+impl Row {
+    pub(crate) fn clear(&mut self) {
+        self.score.clear();
+        self.score_error.clear();
+    }
+
+    pub(crate) fn push(&mut self, score: Bounded) {
+        self.score.push(score.value);
+        self.score_error.push(score.bound);
+    }
+
+    /// Fills `value`, `error`, `moved` and `rounding` from the scores. `sink` is a score without a
+    /// value.
+    pub(crate) fn softmax(&mut self, sink: Option<f64>, p: Precision) -> Summary {
+        let (n, u) = (self.score.len(), p.unit());
+        let rounded = p.weights != DType::F32;
+        for numbers in [
+            &mut self.value,
+            &mut self.error,
+            &mut self.moved,
+            &mut self.eta,
+        ] {
+            numbers.clear();
+            numbers.resize(n, 0.0);
+        }
+        self.rounding.clear();
+        self.rounding.resize(if rounded { n } else { 0 }, 0.0);
+        let nothing = |lse: f64| Summary {
+            lse: Bounded::exact(lse),
+            moved: 0.0,
+            sink_moved: 0.0,
+            relative: 0.0,
+            reach: Reach::Errors,
+            l: 0.0,
+        };
+
+        // `max` of f64 skips NaN; a NaN score comes back through the sum below.
+        let start = sink.unwrap_or(f64::NEG_INFINITY);
+        let m = self.score.iter().fold(start, |m, &s| m.max(s));
+        if m == f64::NEG_INFINITY && !self.score.iter().any(|s| s.is_nan()) {
+            return nothing(f64::NEG_INFINITY);
+        }
+        corrections_after(&self.score, &mut self.eta);
+        let most = self.eta.iter().fold(0.0, |a, &b| f64::max(a, b));
+        let mut l = 0.0;
+        let mut largest_eta = 0.0;
+        for at in 0..n {
+            let score = Bounded::new(self.score[at], self.score_error[at]);
+            self.value[at] = (score.value - m).exp();
+            self.eta[at] = exponent_error(score, m, u) + CORRECTION_UNITS * u * self.eta[at];
+            l += self.value[at];
+            largest_eta = f64::max(largest_eta, self.eta[at]);
+        }
+        let sink = sink.map(|z| {
+            let eta = exponent_error(Bounded::exact(z), m, u) + CORRECTION_UNITS * u * most;
+            (z - m, eta)
+        });
+        if let Some((log, eta)) = sink {
+            l += log.exp();
+            largest_eta = largest_eta.max(eta);
+        }
+        if !l.is_finite() {
+            // NaN or +inf among the scores: everything the row touches is NaN.
+            self.value.fill(f64::NAN);
+            return nothing(f64::NAN);
+        }
+
+        let accumulate = p.gamma(n + most as usize + 2);
+        let totals = if largest_eta < 0.5 {
+            self.weights_near(sink, l)
+        } else {
+            self.weights_far(sink, l, m)
+        };
+        // `error` holds w⁺ so far.
+        let (lost, normal) = (p.underflow() / l, p.weights.smallest_normal() / l);
+        let unit = p.weights.unit_roundoff();
+        for (rounding, &largest) in self.rounding.iter_mut().zip(&self.error) {
+            *rounding = unit * largest.max(normal);
+        }
+        self.error
+            .iter_mut()
+            .for_each(|x| *x = accumulate * *x + lost);
+
+        let ln_l = p.ln(Bounded::new(l, l * accumulate + n as f64 * p.underflow()));
+        let lse = Bounded::new(m + ln_l.value, ln_l.bound + totals.log_moved)
+            .widen(7.0 * u * (m.abs() + ln_l.value.abs()));
+        Summary {
+            lse: match totals.reach {
+                Reach::Nothing => Bounded::new(lse.value, f64::INFINITY),
+                _ => lse,
+            },
+            moved: totals.moved,
+            sink_moved: totals.sink_moved,
+            relative: accumulate + u * (8.0 + 3.0 * lse.value.abs()),
+            reach: totals.reach,
+            l,
+        }
+    }
+
+    /// w, w⁺ and h where every η is small.
+    fn weights_near(&mut self, sink: Option<(f64, f64)>, l: f64) -> Totals {
+        let (mut least, mut moved) = (0.0, 0.0);
+        for ((&weight, eta), h) in self.value.iter().zip(&self.eta).zip(&mut self.moved) {
+            let x = exp_m1(*eta);
+            least += weight / (1.0 + x);
+            moved += weight * x;
+            *h = x;
+        }
+        let sink = sink.map(|(log, eta)| (log.exp(), exp_m1(eta)));
+        if let Some((weight, x)) = sink {
+            least += weight / (1.0 + x);
+            moved += weight * x;
+        }
+        let (inverse, scale) = (1.0 / l, 1.0 / least);
+        for at in 0..self.value.len() {
+            let (weight, x) = (self.value[at], self.moved[at]);
+            self.value[at] = weight * inverse;
+            self.error[at] = (weight * (1.0 + x) * scale).min(1.0);
+            self.moved[at] = weight * x * scale;
+        }
+        Totals {
+            log_least: (least * inverse).ln(),
+            log_moved: (moved * inverse).ln_1p(),
+            moved: moved * scale,
+            sink_moved: sink.map_or(0.0, |(weight, x)| weight * x * scale),
+            reach: Reach::Errors,
+        }
+    }
+
+    /// The same in logarithms, so that no large error times a small weight is lost.
+    fn weights_far(&mut self, sink: Option<(f64, f64)>, l: f64, m: f64) -> Totals {
+        let log_l = l.ln();
+        let logs: Vec<f64> = self.score.iter().map(|s| s - m).collect();
+        let with_sink = || {
+            let keys = logs.iter().copied().zip(self.eta.iter().copied());
+            keys.chain(sink).map(|(log, eta)| (log - log_l, eta))
+        };
+        let log_least = with_sink()
+            .map(|(log, eta)| (log - eta).exp())
+            .sum::<f64>()
+            .ln();
+        let mut totals = Totals {
+            log_least,
+            log_moved: log_sum_exp_above_one(with_sink()),
+            moved: 0.0,
+            sink_moved: 0.0,
+            reach: match with_sink().any(|(_, eta)| eta >= MAX_LOG) {
+                true => Reach::Nothing,
+                false => Reach::Errors,
+            },
+        };
+        if let Some((log, eta)) = sink {
+            totals.sink_moved = totals.add(log - log_l, eta).1;
+        }
+        for (at, log) in logs.into_iter().enumerate() {
+            self.value[at] = (log - log_l).exp();
+            (self.error[at], self.moved[at]) = totals.add(log - log_l, self.eta[at]);
+        }
+        totals
+    }
+}
+
+impl Totals {
+    /// w⁺ and h of one weight.
+    fn add(&mut self, log: f64, eta: f64) -> (f64, f64) {
+        // Up to e a bound on a weight still means something.
+        let limit = std::f64::consts::E;
+        let largest = (log + eta - self.log_least).exp();
+        if self.reach == Reach::Errors && (largest.is_nan() || largest > limit) {
+            self.reach = Reach::Hull;
+        }
+        let moved = -(-eta).exp_m1() * largest.min(limit);
+        self.moved += moved;
+        (largest.min(1.0), moved)
+    }
+}
+
+/// `ln Σ w_j e^{η_j}` from pairs of ln w and η, exact where it is near zero.
+fn log_sum_exp_above_one(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
+    let top = pairs
+        .clone()
+        .map(|(log, eta)| log + eta)
+        .fold(f64::NEG_INFINITY, f64::max);
+    if top < 1.0 {
+        // ln(1 + Σ w(e^η − 1)), with e^η·(1 − e^−η) for the bracket: no large times small.
+        let moved = pairs.map(|(log, eta)| (log + eta).exp() * -(-eta).exp_m1());
+        return moved.sum::<f64>().ln_1p();
+    }
+    top + pairs
+        .map(|(log, eta)| (log + eta - top).exp())
+        .sum::<f64>()
+        .ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(scores: &[(f64, f64)], sink: Option<f64>) -> (Row, Summary) {
+        let mut row = Row::default();
+        scores
+            .iter()
+            .for_each(|&(score, error)| row.push(Bounded::new(score, error)));
+        let summary = row.softmax(sink, Precision::of(DType::Bf16));
+        (row, summary)
+    }
+
+    /// Both ways of evaluating the same formula, on either side of where they meet.
+    #[test]
+    fn near_and_far_agree() {
+        let scores: Vec<(f64, f64)> = (0..40)
+            .map(|i| ((f64::from(i) * 0.7).sin() * 3.0, 0.3 + 0.004 * f64::from(i)))
+            .collect();
+        let (near, a) = filled(&scores, Some(0.5));
+        let mut far = Row::default();
+        scores
+            .iter()
+            .for_each(|&(score, error)| far.push(Bounded::new(score, error)));
+        let start = far.score.iter().fold(0.5, |m: f64, &s| m.max(s));
+        far.softmax(Some(0.5), Precision::of(DType::Bf16));
+        far.value = far.score.iter().map(|s| (s - start).exp()).collect();
+        let l = far.value.iter().sum::<f64>() + (0.5 - start).exp();
+        let sink = exponent_error(Bounded::exact(0.5), start, Precision::of(DType::F32).unit());
+        let b = far.weights_far(Some((0.5 - start, sink)), l, start);
+        assert!(
+            (a.moved / b.moved - 1.0).abs() < 1e-6,
+            "{} {}",
+            a.moved,
+            b.moved
+        );
+        for (x, y) in near.moved.iter().zip(&far.moved) {
+            assert!((x / y - 1.0).abs() < 1e-6);
+        }
+        for (x, y) in near.value.iter().zip(&far.value) {
+            assert!((x / y - 1.0).abs() < 1e-12);
+        }
+    }
+
+    /// `|ô − o| ≤ Σ h_j|v_j − o|` for every choice of signs of the errors.
+    #[test]
+    fn o_moves_no_more_than_its_bound() {
+        let scores = [(0.0, 0.2), (1.0, 0.1), (-2.0, 0.3), (0.5, 0.0)];
+        let v = [3.0, -1.0, 7.0, 0.5];
+        let (row, _) = filled(&scores, None);
+        let o: f64 = row.value.iter().zip(v).map(|(w, v)| w * v).sum();
+        let bound: f64 = row
+            .moved
+            .iter()
+            .zip(v)
+            .map(|(h, v)| h * (v - o).abs())
+            .sum();
+        let mut worst = 0.0;
+        for signs in 0..16 {
+            let sign = |i: usize| if signs >> i & 1 == 1 { 1.0 } else { -1.0 };
+            let weight = |i: usize| f64::exp(scores[i].0 + sign(i) * scores[i].1);
+            let total: f64 = (0..4).map(weight).sum();
+            let moved: f64 = (0..4).map(|i| weight(i) * v[i] / total).sum();
+            assert!((moved - o).abs() <= bound, "{signs}");
+            worst = f64::max(worst, (moved - o).abs());
+        }
+        assert!(worst > 0.5 * bound, "{worst} {bound}");
+    }
+
+    #[test]
+    fn the_series_has_ten_digits() {
+        for x in [0.0, 1e-9, 1e-4, 0.00999] {
+            assert!((exp_m1(x) - x.exp_m1()).abs() <= 2e-10 * x);
+        }
+    }
+
+    #[test]
+    fn hopeless_rows_say_so() {
+        assert_eq!(
+            filled(&[(0.0, 1e-3), (1.0, 1e-3)], None).1.reach,
+            Reach::Errors
+        );
+        assert_eq!(
+            filled(&[(0.0, 10.0), (1.0, 10.0)], None).1.reach,
+            Reach::Hull
+        );
+        let nothing = filled(&[(0.0, 100.0), (1.0, 1.0)], None).1;
+        assert_eq!(
+            (nothing.reach, nothing.lse.bound),
+            (Reach::Nothing, f64::INFINITY)
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! Matrices that are used again. A tile needs a dozen of a megabyte each; asking the system for
+//! fresh pages every time costs as much as the products do.
+
+use std::cell::RefCell;
+
+use ndarray::Array2;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<f64>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// More than this many are not kept.
+const KEPT: usize = 24;
+
+/// A matrix of zeros.
+pub(crate) fn zeros(rows: usize, columns: usize) -> Array2<f64> {
+    let mut matrix = any(rows, columns);
+    matrix.fill(0.0);
+    matrix
+}
+
+/// A matrix of whatever numbers were there before, to be overwritten.
+pub(crate) fn any(rows: usize, columns: usize) -> Array2<f64> {
+    let mut numbers = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    numbers.resize(rows * columns, 0.0);
+    Array2::from_shape_vec((rows, columns), numbers)
+        .unwrap_or_else(|_| Array2::zeros((rows, columns)))
+}
+
+/// Keeps a matrix's memory for [`zeros`] on this thread.
+pub(crate) fn keep(matrix: Array2<f64>) {
+    let (numbers, _) = matrix.into_raw_vec_and_offset();
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < KEPT {
+            spare.push(numbers);
+        }
+    });
+}
+
+/// Gives back what this thread keeps.
+pub(crate) fn clear() {
+    SPARE.with_borrow_mut(Vec::clear);
+}
