@@ -8,7 +8,7 @@ use super::warp::{State, Warp};
 use crate::lower::sync::BarrierKind;
 use crate::memory::bytes::Bytes;
 
-/// One of the sixteen barriers.
+/// One of the sixteen barriers, or that of a cluster of one block.
 #[derive(Clone, Debug, Default)]
 struct Barrier {
     count: Option<u32>,
@@ -44,9 +44,6 @@ pub(crate) struct Block {
     pub(crate) steps: u64,
     /// Whether lanes exited since barriers were last looked at.
     pub(crate) exits: bool,
-    /// Warps that arrived at the cluster barrier, and whether it is open for waiting.
-    pub(crate) cluster_arrived: u32,
-    pub(crate) cluster_open: bool,
     barriers: Vec<Barrier>,
     dirty: bool,
 }
@@ -84,9 +81,7 @@ impl Resident {
             shared: Bytes::poisoned(shared),
             steps: 0,
             exits: false,
-            cluster_arrived: 0,
-            cluster_open: true,
-            barriers: vec![Barrier::default(); 16],
+            barriers: vec![Barrier::default(); 17],
             dirty: false,
         };
         let warps = (0..env.shape.warps())
@@ -177,9 +172,6 @@ impl Resident {
                 if self.warps.iter().all(Warp::done) {
                     return Ok(Slice::Done);
                 }
-                if self.waits_for_cluster() {
-                    return Ok(Slice::More);
-                }
                 return Err(self.deadlock(env));
             }
             if spent >= budget {
@@ -195,12 +187,6 @@ impl Resident {
             .any(|w| w.splits.iter().any(|s| s.state == State::Ready))
     }
 
-    fn waits_for_cluster(&self) -> bool {
-        self.warps
-            .iter()
-            .any(|w| w.splits.iter().any(|s| s.state == State::Cluster))
-    }
-
     fn deadlock(&self, env: &Env<'_>) -> BlockFault {
         let mut waiting: Vec<String> = Vec::new();
         let mut first = None;
@@ -213,7 +199,6 @@ impl Resident {
                         let missing = member & warp.live & !split.mask;
                         format!("lanes {missing:#010x} of its warp")
                     }
-                    State::Cluster => "the cluster".to_owned(),
                     State::Ready => "nothing".to_owned(),
                 };
                 first = first.or(Some((warp.index, split.pc, split.mask.trailing_zeros())));
@@ -311,6 +296,24 @@ pub(crate) fn arrive<O: Observer>(
     if let Some(count) = count.filter(|c| *c == 0 || *c % 32 != 0 || *c > 1024) {
         return Err(Raised::new(FaultKind::BarrierCount { count }, lane));
     }
+    join(block, warp, observer, at, here, kind, number, count)
+}
+
+/// The barrier of a cluster of one block comes after the sixteen of the block.
+pub(crate) const CLUSTER: usize = 16;
+
+/// Lanes arrive at barrier `number`.
+#[allow(clippy::too_many_arguments, reason = "the operands of the instruction")]
+pub(crate) fn join<O: Observer>(
+    block: &mut Block,
+    warp: &mut Warp,
+    observer: &mut O,
+    at: usize,
+    here: At,
+    kind: BarrierKind,
+    number: usize,
+    count: Option<u32>,
+) -> Result<Flow, Raised> {
     if O::ACTIVE {
         observer.barrier_arrive(here, warp.live, number as u32, count);
     }

@@ -69,17 +69,12 @@ pub(crate) fn arrive<O: Observer>(
         } => {
             return super::block::arrive(block, warp, observer, at, here, kind, id, count);
         }
-        SyncOp::ClusterArrive => {
-            block.cluster_arrived |= 1 << warp.index;
-            return Ok(Flow::Next);
-        }
+        // In a cluster of one block, waiting for all to arrive is a barrier of the block.
+        SyncOp::ClusterArrive => return Ok(Flow::Next),
         SyncOp::ClusterWait => {
-            // Blocks of a cluster are run by one thread of the host; see `grid`.
-            if block.cluster_open {
-                return Ok(Flow::Next);
-            }
-            warp.splits[at].state = State::Cluster;
-            return Ok(Flow::Choose);
+            let kind = BarrierKind::Sync;
+            let number = super::block::CLUSTER;
+            return super::block::join(block, warp, observer, at, here, kind, number, None);
         }
         _ => {}
     }

@@ -8,13 +8,14 @@ use super::warp::Shape;
 use crate::check::race::Sites;
 use crate::check::{Checks, Finding, global};
 use crate::count::Counters;
-use crate::diagnostics::Diagnostics;
+use crate::diagnostics::{Blame, Diagnostic, Diagnostics};
 use crate::lower::Validated;
 use crate::lower::program::Program;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::{Device, MemoryError, Rights};
 use crate::memory::windows;
 use crate::ptx::ast::{Initialiser, Module, Number, Variable};
+use crate::ptx::source::Span;
 use crate::ptx::types::{ScalarType, Space};
 use crate::watch::Watch;
 use std::sync::Arc;
@@ -372,6 +373,10 @@ impl Machine {
         };
         let params = parameters(program, launch.args)?;
         fits(program, launch)?;
+        let declared = program.bounds.required_cluster.unwrap_or([1; 3]);
+        if launch.cluster != [1; 3] || declared != [1; 3] {
+            return Err(no_clusters(loaded.module(), launch.entry));
+        }
         let alone = match options.order {
             Order::Auto => program.communicates,
             Order::Ordered => true,
@@ -449,6 +454,14 @@ impl Machine {
             }
         }
     }
+}
+
+fn no_clusters(module: &Module, entry: &str) -> LaunchError {
+    let function = module.functions.iter().find(|f| f.name.text == entry);
+    let span = function.map_or_else(Span::default, |f| f.name.span);
+    let message = "clusters of more than one block";
+    let why = Diagnostic::new(&module.source, Blame::Unsupported, span, message);
+    LaunchError::Unsupported(why.into())
 }
 
 /// Where an instruction stands in the text and, if known, in its source.

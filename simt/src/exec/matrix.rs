@@ -377,6 +377,7 @@ fn single(op: &Multiply, registers: &mut Registers, mask: u32) {
     }
 }
 
+#[inline(always)]
 fn double(op: &Multiply, registers: &mut Registers, mask: u32) {
     let s = op.shape;
     let (m, n, k) = (s.m, s.n, s.k);
@@ -410,6 +411,7 @@ fn double(op: &Multiply, registers: &mut Registers, mask: u32) {
     }
 }
 
+#[inline(always)]
 fn integer(op: &Multiply, registers: &mut Registers, mask: u32) {
     let s = op.shape;
     let (m, n, k) = (s.m, s.n, s.k);

@@ -15,8 +15,6 @@ pub(crate) enum State {
     Lanes { member: u32 },
     /// A barrier of the block.
     Barrier { id: u32 },
-    /// A barrier of the cluster.
-    Cluster,
 }
 
 /// Lanes that are at the same place.

@@ -167,6 +167,7 @@ pub(crate) fn multiply_single<const N: usize>(a: &[f32], b: &[f32], acc: &mut [f
 }
 
 /// `acc += a · b` in f64.
+#[inline(always)]
 pub(crate) fn multiply_double(a: &[f64], b: &[f64], acc: &mut [f64], n: usize, k: usize) {
     for (a, out) in a.chunks_exact(k).zip(acc.chunks_exact_mut(n)) {
         for (x, row) in a.iter().zip(b.chunks_exact(n)) {
@@ -179,6 +180,7 @@ pub(crate) fn multiply_double(a: &[f64], b: &[f64], acc: &mut [f64], n: usize, k
 }
 
 /// `acc += a · b` in integers.
+#[inline(always)]
 pub(crate) fn multiply_integer(a: &[i32], b: &[i32], acc: &mut [i64], n: usize, k: usize) {
     for (a, out) in a.chunks_exact(k).zip(acc.chunks_exact_mut(n)) {
         for (x, row) in a.iter().zip(b.chunks_exact(n)) {
