@@ -8,7 +8,6 @@ use super::asynchronous::{AsyncOp, push};
 use super::emit::{Emitter, Result};
 use super::program::*;
 use super::sync::SyncOp;
-use crate::isa::Class;
 use crate::ptx::ast::{Instruction, Number, Operand, OperandKind};
 use crate::ptx::types::ScalarType;
 
@@ -171,7 +170,6 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         transpose_a,
         transpose_b,
     };
-    e.begin(i, Class::Matrix, (2 * 16 * n * k / 32) as u16);
     let mask = e.bits(ScalarType::B32, u64::from(u32::MAX)).plane;
     let index = e.program.syncs.len() as u32;
     e.program.syncs.push(SyncOp::Warp { mask });
