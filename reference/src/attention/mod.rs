@@ -21,7 +21,7 @@
 //! * NaN in what a query sees (and +inf among its scores): NaN in all its o and lse; NaN in v: NaN
 //!   in that component. What no query sees is never read.
 //!
-//! Error bounds are derived beside the code: [`forward`](mod@forward) for o and lse, `backward` for
+//! Error bounds are derived beside the code: `forward` for o and lse, `backward` for
 //! the gradients, `scores` for what both share, `weighted` for sums under inexact weights.
 //!
 //! Both passes work on tiles of 128 rows against all keys (or queries): memory is O(N). The plain

@@ -1,6 +1,6 @@
 //! The instruction set: one table with syntax and meaning.
 //!
-//! [`alu`] holds the lines whose meaning is a function of one lane; [`table`] those that move
+//! `alu` holds the lines whose meaning is a function of one lane; `table` those that move
 //! data, control or synchronise.
 
 pub(crate) mod alu;

@@ -56,7 +56,7 @@ pub enum Op {
     Alu { f: Alu, r: [u16; 5] },
     /// Predicates: result and two operands.
     Logic { f: Logic, r: [u16; 3] },
-    /// Addition with carry in and out; see [`Carry`].
+    /// Addition with carry in and out; see `Carry`.
     Carry(u16),
     /// Any conversion that is not in the table of arithmetic.
     Convert(u16),
@@ -346,6 +346,20 @@ impl Program {
     /// Name of the entry.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The access to memory that an instruction makes.
+    pub(crate) fn access(&self, pc: u32) -> Option<&MemoryOp> {
+        use super::matrix::MatrixOp;
+        match self.code[pc as usize].op {
+            Op::Memory(index) => self.memory.get(index as usize),
+            Op::Matrix(index) => match &self.matrices[index as usize] {
+                MatrixOp::Load { memory, .. } | MatrixOp::Store { memory, .. } => Some(memory),
+                MatrixOp::Fragment(fragment) => Some(&fragment.memory),
+                MatrixOp::Multiply(_) | MatrixOp::Transpose { .. } => None,
+            },
+            _ => None,
+        }
     }
 
     /// Lowered instructions.
