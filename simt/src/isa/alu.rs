@@ -265,6 +265,8 @@ table! {
     Dp4aUS "dp4a.u32.s32" u32 = (a: b32, b: b32, c: u32) int::dp4a(a, b, c, false, true);
     Dp4aSU "dp4a.s32.u32" u32 = (a: b32, b: b32, c: u32) int::dp4a(a, b, c, true, false);
     Dp4aSS "dp4a.s32.s32" u32 = (a: b32, b: b32, c: u32) int::dp4a(a, b, c, true, true);
+    // With every byte chosen the merge operand has no part.
+    Vabsdiff4 "vabsdiff4.u32.u32.u32" u32 = (a: b32, b: b32, c: u32) { let _ = c; int::vabsdiff4(a, b) };
     Dp2aLoUU "dp2a.lo.u32.u32" u32 = (a: b32, b: b32, c: u32) int::dp2a(a, b, c, false, false, false);
     Dp2aLoUS "dp2a.lo.u32.s32" u32 = (a: b32, b: b32, c: u32) int::dp2a(a, b, c, false, true, false);
     Dp2aLoSU "dp2a.lo.s32.u32" u32 = (a: b32, b: b32, c: u32) int::dp2a(a, b, c, true, false, false);

@@ -189,6 +189,12 @@ pub(crate) fn dp4a(a: u32, b: u32, c: u32, a_signed: bool, b_signed: bool) -> u3
     })
 }
 
+/// `vabsdiff4` of unsigned bytes: their distances, byte by byte.
+pub(crate) fn vabsdiff4(a: u32, b: u32) -> u32 {
+    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
+    u32::from_le_bytes(std::array::from_fn(|i| a[i].abs_diff(b[i])))
+}
+
 /// `dp2a`: two products of halves of `a` with bytes of `b` (the low or the high pair).
 pub(crate) fn dp2a(a: u32, b: u32, c: u32, a_signed: bool, b_signed: bool, high: bool) -> u32 {
     let half = |i: u32| {
