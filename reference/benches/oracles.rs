@@ -7,12 +7,13 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
+use reference::attention::{self, Batch, Delta, Method, Options, Saved};
 use reference::cases::beam::BeamStep;
 use reference::cases::layernorm::LayerNorm;
 use reference::cases::softmax_topk::SoftmaxTopK;
 use reference::cases::ternary::Ternary;
 use reference::cases::{Rng, normal};
-use reference::numbers::{Precision, matmul};
+use reference::numbers::{DType, Precision, matmul};
 use reference::tensor::View;
 use reference::ternary::{Packing, forward};
 
@@ -59,13 +60,8 @@ fn products(c: &mut Criterion) {
             group.throughput(Throughput::Elements(2 * (m * n * k) as u64));
             group.bench_function("ternary-forward/64x1024x1024", |bench| {
                 bench.iter(|| {
-                    x.clone().and_then(|x| {
-                        forward(
-                            x,
-                            &case.weights,
-                            Precision::of(reference::numbers::DType::Bf16),
-                        )
-                    })
+                    x.clone()
+                        .and_then(|x| forward(x, &case.weights, Precision::of(DType::Bf16)))
                 });
             });
         }
@@ -74,5 +70,39 @@ fn products(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rows, products);
+/// Elements are operations of the plain formula: 4·N²·D per head forward, 10·N²·D backward. The
+/// bounds take about as many matrix products again (`examples/attention_speed.rs` counts them all).
+fn attention(c: &mut Criterion) {
+    let mut group = c.benchmark_group("attention");
+    group.sample_size(10);
+    for (heads, n, d) in [(4, 512, 64), (2, 512, 128)] {
+        let mut rng = Rng::new(4);
+        let mut tensor = || normal::<bf16>(&mut rng, heads * n * d, 1.0);
+        let (q, k, v, d_o) = (tensor(), tensor(), tensor(), tensor());
+        let view = |name, data| View::new(name, data, [1, heads, n, d]);
+        let batch = view("q", &q).and_then(|q| Batch::dense(q, view("k", &k)?, view("v", &v)?));
+        let batch = batch.expect("shapes as drawn");
+        let options = Options::new(1.0 / (d as f32).sqrt());
+        let precision = Precision::of(DType::Bf16);
+        let run = || attention::forward(&batch, &options, precision, Method::Tiled);
+        let name = format!("1x{heads}x{n}x{d}");
+        group.throughput(Throughput::Elements(4 * (heads * n * n * d) as u64));
+        group.bench_function(BenchmarkId::new("forward", &name), |bench| bench.iter(run));
+
+        let out = run().expect("checked above");
+        let lse: Vec<f64> = out.lse.values().collect();
+        let o: Vec<bf16> = out.o.values().map(bf16::from_f64).collect();
+        group.throughput(Throughput::Elements(10 * (heads * n * n * d) as u64));
+        group.bench_function(BenchmarkId::new("backward", &name), |bench| {
+            bench.iter(|| {
+                let delta = Delta::From(&o);
+                let saved = Saved { lse: &lse, delta };
+                attention::backward(&batch, saved, &d_o, &options, precision, Method::Tiled)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, rows, products, attention);
 criterion_main!(benches);

@@ -8,7 +8,6 @@ use super::backward::{Group, QueryHead};
 use super::batch::{Batch, Layout};
 use super::forward::{Head, Rows, column_medians};
 use super::options::{Band, Mask, Options};
-use super::spare;
 use super::weighted::Vectors;
 use crate::error::{Error, Result};
 use crate::numbers::{Bounded, BoundedTensor, DType, Element, Precision};
@@ -155,7 +154,6 @@ pub(crate) fn attend(
             rows
         })
         .collect();
-    rayon::broadcast(|_| spare::clear());
     for (piece, rows) in pieces.iter().zip(results) {
         for (at, i) in piece.rows.clone().enumerate() {
             let row = queries.row(piece.sequence, piece.head, i);
@@ -324,7 +322,6 @@ fn scatter<const N: usize>(
 ) -> [Vec<Bounded>; N] {
     let pieces = pieces(layout);
     let results: Vec<_> = pieces.par_iter().map(work).collect();
-    rayon::broadcast(|_| spare::clear());
     let mut out = [(); N].map(|()| vec![Bounded::exact(0.0); layout.rows() * d]);
     for (piece, parts) in pieces.iter().zip(results) {
         for (whole, part) in out.iter_mut().zip(parts) {

@@ -9,8 +9,8 @@ thread_local! {
     static SPARE: RefCell<Vec<Vec<f64>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// More than this many are not kept.
-const KEPT: usize = 24;
+/// A thread keeps no more numbers than this, 64 MiB.
+const KEPT: usize = 8 << 20;
 
 /// A matrix of zeros.
 pub(crate) fn zeros(rows: usize, columns: usize) -> Array2<f64> {
@@ -31,13 +31,9 @@ pub(crate) fn any(rows: usize, columns: usize) -> Array2<f64> {
 pub(crate) fn keep(matrix: Array2<f64>) {
     let (numbers, _) = matrix.into_raw_vec_and_offset();
     SPARE.with_borrow_mut(|spare| {
-        if spare.len() < KEPT {
+        let kept: usize = spare.iter().map(Vec::capacity).sum();
+        if kept + numbers.capacity() <= KEPT {
             spare.push(numbers);
         }
     });
-}
-
-/// Gives back what this thread keeps.
-pub(crate) fn clear() {
-    SPARE.with_borrow_mut(Vec::clear);
 }
