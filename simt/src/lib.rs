@@ -37,6 +37,7 @@
     reason = "bit manipulation reads better as the manual writes it"
 )]
 
+pub mod check;
 pub mod count;
 pub mod diagnostics;
 pub mod exec;
@@ -46,6 +47,7 @@ pub mod memory;
 pub mod ptx;
 mod watch;
 
+pub use check::{Checks, Finding};
 pub use count::Counters;
 pub use exec::fault::{Fault, FaultKind};
 pub use exec::machine::{Arg, Launch, LaunchError, Loaded, Machine, Options, Order, Report};

@@ -1,56 +1,138 @@
 //! The observer of a launch: counters and checkers, as the options ask for them.
 
+use crate::check::barrier::Arrival;
+use crate::check::block::Blocks;
+use crate::check::finding::Log;
+use crate::check::race::Sites;
+use crate::check::values::Values;
+use crate::check::{Checker, Checks, Finding, barrier, global, mask};
 use crate::count::Counters;
 use crate::count::observe::Tally;
-use crate::exec::observer::{AccessEvent, At, Observer};
-use crate::exec::registers::Registers;
-use crate::lower::program::Program;
+use crate::exec::observer::{AccessEvent, At, Known, Observer};
+use crate::exec::registers::{LANES, Registers};
+use crate::exec::warp::Shape;
+use crate::lower::program::{MemoryOp, Op, Program, Scope};
+use crate::lower::sync::{BarrierKind, SyncOp};
 use crate::ptx::ast::Module;
+use crate::ptx::types::Space;
+use std::sync::Arc;
 
 /// What one worker of a launch sees.
-pub(crate) struct Watch {
+pub(crate) struct Watch<'p> {
+    program: &'p Program,
     tally: Option<Box<Tally>>,
+    checks: Checks,
+    blocks: Blocks,
+    sites: Arc<Sites<'p>>,
+    global: Arc<global::Shadow>,
+    log: Log,
 }
 
-impl Watch {
-    pub(crate) fn new(program: &Program, counters: bool) -> Self {
+impl<'p> Watch<'p> {
+    pub(crate) fn new(
+        sites: Arc<Sites<'p>>,
+        counters: bool,
+        checks: Checks,
+        global: Arc<global::Shadow>,
+    ) -> Self {
+        let program = sites.program;
         Self {
+            program,
+            sites,
             tally: counters.then(|| Box::new(Tally::new(program))),
+            checks,
+            blocks: Blocks::default(),
+            global,
+            log: Log::default(),
         }
     }
 
     /// Takes over what another worker saw.
-    pub(crate) fn merge(&mut self, other: Watch) {
+    pub(crate) fn merge(&mut self, other: Self) {
         if let (Some(mine), Some(other)) = (&mut self.tally, other.tally) {
             mine.merge(*other);
         }
+        self.log.merge(other.log);
     }
 
-    /// The counters, if they were asked for.
-    pub(crate) fn counters(
-        &mut self,
-        module: &Module,
-        program: &Program,
-        blocks: u64,
-        threads: u32,
-    ) -> Option<Counters> {
-        let tally = self.tally.take()?;
-        Some(tally.finish(module, program, blocks, threads))
+    /// The counters, if they were asked for, and the findings.
+    pub(crate) fn finish(self, module: &Module, shape: &Shape) -> (Option<Counters>, Vec<Finding>) {
+        let blocks = shape.grid.iter().map(|n| u64::from(*n)).product();
+        let finish =
+            |tally: Box<Tally>| tally.finish(module, self.program, blocks, shape.threads());
+        let counters = self.tally.map(finish);
+        let mut findings = self.log.finish(module, self.program, shape);
+        // Two checkers share their knowledge of values; either may be off.
+        findings.retain(|f| self.checks.has(f.checker));
+        (counters, findings)
+    }
+
+    /// What is unknown in the registers of a warp, if a checker wants to know.
+    #[inline(always)]
+    fn values(&mut self, at: At) -> Option<(&mut Values, &mut Log)> {
+        let wanted = self.checks.has(Checker::Uninitialised) || self.checks.has(Checker::Shuffle);
+        if !wanted {
+            return None;
+        }
+        let state = self.blocks.get(at.block)?;
+        Some((&mut state.values[at.warp as usize], &mut self.log))
+    }
+
+    fn sync_op(&self, pc: u32) -> Option<&'p SyncOp> {
+        match self.program.code[pc as usize].op {
+            Op::Sync(index) => self.program.syncs.get(index as usize),
+            _ => None,
+        }
     }
 }
 
-impl Observer for Watch {
+impl Observer for Watch<'_> {
     const ACTIVE: bool = true;
 
-    fn straight(&mut self, _program: &Program, at: At, count: u32, _registers: &Registers) {
+    fn block_start(&mut self, block: u64, warps: u32) {
+        self.blocks.start(self.program, block, warps);
+    }
+
+    fn block_end(&mut self, block: u64) {
+        self.blocks.end(block);
+    }
+
+    #[inline(always)]
+    fn straight(&mut self, program: &Program, at: At, count: u32, registers: &Registers) {
         if let Some(tally) = &mut self.tally {
             tally.run(at, count);
         }
+        if let Some((values, _)) = self.values(at) {
+            values.straight(program, at, count, registers);
+        }
     }
 
+    #[inline(always)]
     fn instruction(&mut self, program: &Program, at: At, _registers: &Registers) {
         if let Some(tally) = &mut self.tally {
             tally.instruction(program, at);
+        }
+        if let Some((values, log)) = self.values(at) {
+            values.instruction(program, at, log);
+        }
+    }
+
+    fn loaded(&mut self, at: At, op: &MemoryOp, element: usize, known: &Known) {
+        if let Some((values, _)) = self.values(at) {
+            values.loaded(at, op, element, known);
+        }
+    }
+
+    fn stored(&mut self, at: At, op: &MemoryOp, element: usize) -> Known {
+        match self.values(at) {
+            Some((values, _)) => values.stored(op, element),
+            None => [u16::MAX; LANES],
+        }
+    }
+
+    fn shuffle(&mut self, at: At, op: &SyncOp, source: &[u8; LANES], _member: u32) {
+        if let Some((values, _)) = self.values(at) {
+            values.shuffle(at, op, source);
         }
     }
 
@@ -58,23 +140,92 @@ impl Observer for Watch {
         if let Some(tally) = &mut self.tally {
             tally.access(event);
         }
+        let program = self.program;
+        if let Some((values, log)) = self.values(event.at) {
+            values.access(program, event, log);
+        }
+        let Some(state) = self.blocks.get(event.at.block) else {
+            return;
+        };
+        let (sites, log) = (&*self.sites, &mut self.log);
+        match event.space {
+            Space::Shared if self.checks.has(Checker::SharedRace) => {
+                let shadow = &mut state.shared;
+                shadow.access(sites, &mut state.clocks, log, event);
+            }
+            Space::Global if self.checks.has(Checker::GlobalRace) => {
+                let (clocks, seen) = (&mut state.clocks, &mut state.seen);
+                self.global.access(sites, clocks, seen, log, event);
+            }
+            _ => {}
+        }
+    }
+
+    fn fence(&mut self, at: At, scope: Scope) {
+        if let Some(state) = self.blocks.get(at.block) {
+            state.clocks.fence(at.warp, scope >= Scope::Device);
+        }
     }
 
     fn branch(&mut self, at: At, taken: u32) {
         if let Some(tally) = &mut self.tally {
             tally.branch(at, taken);
         }
-    }
-
-    fn barrier_arrive(&mut self, at: At, _live: u32, id: u32, _count: Option<u32>) {
-        if let Some(tally) = &mut self.tally {
-            tally.barrier_arrive(at, id);
+        let program = self.program;
+        if let Some((values, log)) = self.values(at) {
+            values.branch(program, at, log);
         }
     }
 
-    fn barrier_complete(&mut self, _block: u64, id: u32, _warps: &[u32]) {
+    fn warp_sync(&mut self, at: At, op: &SyncOp, member: u32, live: u32) {
+        if self.checks.has(Checker::Mask) {
+            mask::check(&mut self.log, at, member);
+        }
+        if let Some((values, _)) = self.values(at) {
+            values.warp_sync(at, op);
+        }
+        if let (SyncOp::Warp { .. }, Some(state)) = (op, self.blocks.get(at.block)) {
+            state.clocks.warp_sync(at.warp, at.mask, live);
+        }
+    }
+
+    fn barrier_arrive(&mut self, at: At, _live: u32, id: u32, count: Option<u32>) {
+        if let Some(tally) = &mut self.tally {
+            tally.barrier_arrive(at, id);
+        }
+        let aligned = matches!(
+            self.sync_op(at.pc),
+            Some(SyncOp::Barrier { aligned: true, .. })
+        );
+        if let Some(state) = self.blocks.get(at.block) {
+            state.clocks.arrive(at.warp, id);
+            state.arrivals[id as usize].push(Arrival { at, count, aligned });
+        }
+    }
+
+    fn barrier_complete(&mut self, block: u64, id: u32, _warps: &[u32]) {
         if let Some(tally) = &mut self.tally {
             tally.barrier_complete(id);
+        }
+        let Some(state) = self.blocks.get(block) else {
+            return;
+        };
+        let arrivals = std::mem::take(&mut state.arrivals[id as usize]);
+        let program = self.program;
+        let waits = |a: &&Arrival| match program.code[a.at.pc as usize].op {
+            Op::Sync(index) => !matches!(
+                program.syncs[index as usize],
+                SyncOp::Barrier {
+                    kind: BarrierKind::Arrive,
+                    ..
+                }
+            ),
+            _ => true,
+        };
+        let waiting = arrivals.iter().filter(waits).map(|a| a.at.warp);
+        state.clocks.complete(id, waiting);
+        if self.checks.has(Checker::Barrier) {
+            barrier::complete(&mut self.log, id, &arrivals);
         }
     }
 }

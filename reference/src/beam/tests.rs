@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cases::beam::BeamStep;
 use crate::cases::{Rng, strategy};
 use crate::lm::{HashModel, Model, exhaustive, greedy};
 use crate::numbers::DType;
@@ -98,6 +99,26 @@ proptest! {
         let early = run(&model, &[&[1]], &early, precision()).unwrap().remove(0);
         prop_assert!(early.steps <= full.steps);
         prop_assert_eq!(early.hypotheses, full.hypotheses);
+    }
+
+    /// Items do not see each other: alone each has the pool it has in the batch.
+    #[test]
+    fn items_are_independent(case in strategy::case::<BeamStep<f32>>()) {
+        let batch = case.oracle().unwrap();
+        let beams = case.rules.beams;
+        for item in 0..case.items {
+            let part = |n: usize| item * n..(item + 1) * n;
+            let alone = BeamStep {
+                items: 1,
+                logits: case.logits[part(beams * case.vocabulary)].to_vec(),
+                acc: case.acc[part(beams)].to_vec(),
+                length: case.length[part(beams)].to_vec(),
+                finished: case.finished[part(beams)].to_vec(),
+                ..case.clone()
+            };
+            let alone = alone.oracle().unwrap();
+            prop_assert_eq!(alone.pools[0].candidates(), batch.pools[item].candidates());
+        }
     }
 
     /// One step against every continuation of every beam, sorted.

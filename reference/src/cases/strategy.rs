@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::{Rng, mixed, normal};
+use super::{Case, Rng, build, mixed, normal};
 use crate::numbers::Element;
 
 /// A seed for [`Rng::new`].
@@ -14,6 +14,13 @@ pub fn seed() -> impl Strategy<Value = u64> {
 /// A generator on a random seed.
 pub fn rng() -> impl Strategy<Value = Rng> {
     seed().prop_map(Rng::new)
+}
+
+/// A case of a family, with its null margin.
+pub fn case<C: Case + std::fmt::Debug>() -> impl Strategy<Value = C> {
+    seed().prop_filter_map("a known-wrong answer passes", |seed| {
+        build(seed).ok().map(|(case, _)| case)
+    })
 }
 
 /// A `rows × columns` matrix that mixes scales.

@@ -242,6 +242,25 @@ mod tests {
         assert_eq!((total.value, total.bound), (2e38, f64::INFINITY));
     }
 
+    /// A million equal terms: one f32 chain is outside the bound, blocks of 256 are inside.
+    #[test]
+    fn one_long_chain_of_equal_terms_is_outside_and_blocks_are_inside() {
+        let terms = vec![0.1f32; 1 << 20];
+        let exact = terms.iter().map(|&x| Bounded::exact(f64::from(x)));
+        let expected = Precision::of(DType::F32).sum(exact);
+        let chain = |terms: &[f32]| terms.iter().fold(0.0f32, |sum, x| sum + x);
+        assert!(!expected.admits(f64::from(chain(&terms))));
+        let blocks: Vec<f32> = terms.chunks(256).map(chain).collect();
+        let blocks: Vec<f32> = blocks.chunks(256).map(chain).collect();
+        assert!(expected.admits(f64::from(chain(&blocks))));
+        // In 16 bits even the blocks are lost.
+        let half = |x: f32| half::bf16::from_f32(x).to_f32();
+        let short = terms
+            .chunks(256)
+            .map(|b| b.iter().fold(0.0, |sum, x| half(sum + x)));
+        assert!(!expected.admits(f64::from(short.sum::<f32>())));
+    }
+
     #[test]
     fn exponentials_of_odd_arguments_are_odd() {
         let p = Precision::of(DType::F32);

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 /// Traffic, banks, branches and barriers of one instruction.
 type Extra = Counts;
 
+/// Line of the PTX text, and file, line and column of the source.
+type Key = (u32, (u32, u32, u32));
+
 /// What one worker counted.
 pub(crate) struct Tally {
     /// How often a run of instructions began at an index, minus how often one ended before it:
@@ -161,9 +164,7 @@ impl Tally {
         blocks: u64,
         threads: u32,
     ) -> Counters {
-        /// PTX line and source position, to the first instruction there and its counts.
-        type Lines = BTreeMap<(u32, (u32, u32, u32)), (u32, Counts)>;
-        let mut lines = Lines::new();
+        let mut lines: BTreeMap<Key, (u32, Counts)> = BTreeMap::new();
         let (mut warps, mut lanes) = (0u64, 0u64);
         for (pc, site) in program.sites.iter().enumerate() {
             warps = warps.wrapping_add(self.warps[pc]);

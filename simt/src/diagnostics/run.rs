@@ -1,5 +1,6 @@
 //! What is said about a run: faults as text.
 
+use crate::check::Finding;
 use crate::exec::fault::{Fault, FaultKind, Nearest, Place, Thread};
 use std::fmt::Write;
 
@@ -146,5 +147,24 @@ pub fn fault(f: &Fault) -> String {
     if let Some(cause) = usual_cause(&f.kind) {
         let _ = writeln!(out, "  = usually: {cause}");
     }
+    for earlier in &f.findings {
+        let _ = write!(out, "\nbefore that: {}", finding(earlier));
+    }
+    out
+}
+
+/// A finding with everything known about it.
+pub fn finding(f: &Finding) -> String {
+    let mut out = format!("{}\n", f.message);
+    for side in &f.sides {
+        place(&mut out, &side.place);
+        let _ = writeln!(out, "  = {}: {}", side.what, thread(&side.thread));
+    }
+    let _ = writeln!(out, "  = kernel `{}`, seen {} times", f.kernel, f.times);
+    let _ = writeln!(
+        out,
+        "  = found by `{}`; usually: {}",
+        f.checker, f.usual_cause
+    );
     out
 }

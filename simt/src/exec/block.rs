@@ -11,13 +11,28 @@ use crate::memory::bytes::Bytes;
 /// One of the sixteen barriers.
 #[derive(Clone, Debug, Default)]
 struct Barrier {
-    arrived: u32,
     count: Option<u32>,
     /// True predicates and arrivals of a reducing barrier.
     truths: u32,
     voters: u32,
-    /// Warps that have arrived, for observers.
-    warps: Vec<u32>,
+    /// Lanes that have arrived, by warp.
+    arrivals: Vec<(u32, u32)>,
+}
+
+impl Barrier {
+    /// Threads that have arrived. The hardware counts whole warps, whatever lanes have exited;
+    /// lanes that come apart count one by one until the last has come.
+    fn arrived(&self, warps: &[Warp]) -> u32 {
+        let count = |(warp, mask): &(u32, u32)| {
+            let live = warps[*warp as usize].live;
+            if mask & live == live {
+                32
+            } else {
+                mask.count_ones()
+            }
+        };
+        self.arrivals.iter().map(count).sum()
+    }
 }
 
 /// What belongs to a block rather than to a warp.
@@ -230,13 +245,14 @@ impl Resident {
         let mut any = false;
         for (id, barrier) in block.barriers.iter_mut().enumerate() {
             let expected = barrier.count.unwrap_or(live);
-            if barrier.arrived == 0 || barrier.arrived < expected {
+            if barrier.arrivals.is_empty() || barrier.arrived(&self.warps) < expected {
                 continue;
             }
             let done = std::mem::take(barrier);
             any = true;
             if O::ACTIVE {
-                observer.barrier_complete(block.index, id as u32, &done.warps);
+                let warps: Vec<u32> = done.arrivals.iter().map(|(warp, _)| *warp).collect();
+                observer.barrier_complete(block.index, id as u32, &warps);
             }
             for warp in &mut self.warps {
                 open(warp, id as u32, &done);
@@ -300,11 +316,10 @@ pub(crate) fn arrive<O: Observer>(
     }
     let barrier = &mut block.barriers[number];
     barrier.count = barrier.count.or(count);
-    // The hardware counts whole warps; lanes that come apart count one by one.
-    let whole = here.mask == warp.live;
-    barrier.arrived += if whole { 32 } else { here.mask.count_ones() };
-    if !barrier.warps.contains(&warp.index) {
-        barrier.warps.push(warp.index);
+    let of_warp = |(w, _): &&mut (u32, u32)| *w == warp.index;
+    match barrier.arrivals.iter_mut().find(of_warp) {
+        Some((_, mask)) => *mask |= here.mask,
+        None => barrier.arrivals.push((warp.index, here.mask)),
     }
     if let BarrierKind::Popc { p, .. } | BarrierKind::Logic { p, .. } = kind {
         let truths = warp.registers.predicates[usize::from(p)] & here.mask;

@@ -64,7 +64,9 @@ pub(crate) fn arrive<O: Observer>(
         spawn(warp, at, all & !here.mask, here.pc + 1);
     }
     match op {
-        SyncOp::Barrier { kind, id, count } => {
+        SyncOp::Barrier {
+            kind, id, count, ..
+        } => {
             return super::block::arrive(block, warp, observer, at, here, kind, id, count);
         }
         SyncOp::ClusterArrive => {

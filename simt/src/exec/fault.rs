@@ -1,5 +1,6 @@
 //! What can stop a launch.
 
+use crate::check::Finding;
 use crate::diagnostics::Blame;
 use crate::ptx::types::Space;
 use serde::Serialize;
@@ -121,6 +122,8 @@ pub struct Fault {
     pub place: Option<Place>,
     /// The first thread concerned.
     pub thread: Option<Thread>,
+    /// What checkers had found before; often the cause.
+    pub findings: Vec<Finding>,
 }
 
 impl Fault {

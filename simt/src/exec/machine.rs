@@ -5,6 +5,8 @@ use super::grid::{self, Limits};
 use super::observer::Off;
 use super::step::{Env, Schedule};
 use super::warp::Shape;
+use crate::check::race::Sites;
+use crate::check::{Checks, Finding, global};
 use crate::count::Counters;
 use crate::diagnostics::Diagnostics;
 use crate::lower::Validated;
@@ -149,6 +151,8 @@ pub struct Options {
     pub max_steps: u64,
     /// Whether to count what the launch does.
     pub counters: bool,
+    /// Which checkers look on.
+    pub checks: Checks,
 }
 
 /// In which order blocks run.
@@ -170,6 +174,7 @@ impl Default for Options {
             order: Order::Auto,
             max_steps: 1_000_000_000,
             counters: false,
+            checks: Checks::ALL,
         }
     }
 }
@@ -181,6 +186,10 @@ pub struct Report {
     pub steps: u64,
     /// What it did, if [`Options::counters`] asked for it.
     pub counters: Option<Counters>,
+    /// What the checkers of [`Options::checks`] found; empty for a clean run.
+    pub findings: Vec<Finding>,
+    /// Bytes of the host that checkers kept about device memory.
+    pub record_bytes: u64,
 }
 
 /// Why a launch did not run to its end.
@@ -400,18 +409,23 @@ impl Machine {
         };
         let mut report = Report::default();
         let fault;
-        if options.counters {
+        if options.counters || options.checks != Checks::NONE {
             let observers;
-            let make = || Watch::new(program, options.counters);
+            let shadow = Arc::new(global::Shadow::default());
+            let sites = Arc::new(Sites::new(program));
+            let make = || {
+                let (sites, shadow) = (Arc::clone(&sites), Arc::clone(&shadow));
+                Watch::new(sites, options.counters, options.checks, shadow)
+            };
             (report.steps, observers, fault) = grid::run(&env, limits, make);
             let together = observers.into_iter().reduce(|mut all, one| {
                 all.merge(one);
                 all
             });
-            let blocks = launch.grid.iter().map(|n| u64::from(*n)).product();
-            let threads = launch.block.iter().product();
-            report.counters =
-                together.and_then(|mut w| w.counters(loaded.module(), program, blocks, threads));
+            report.record_bytes = shadow.bytes();
+            if let Some(watch) = together {
+                (report.counters, report.findings) = watch.finish(loaded.module(), &env.shape);
+            }
         } else {
             (report.steps, _, fault) = grid::run(&env, limits, || Off);
         }
@@ -430,6 +444,7 @@ impl Machine {
                     kernel: program.name().to_owned(),
                     place,
                     thread: (!whole).then_some(thread),
+                    findings: report.findings,
                 })))
             }
         }

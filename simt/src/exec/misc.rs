@@ -3,7 +3,7 @@
 use super::block::Block;
 use super::fault::Raised;
 use super::observer::{At, Observer};
-use super::registers::LANES;
+use super::registers::{LANES, Registers};
 use super::step::{Env, bits};
 use super::warp::Warp;
 use crate::isa::meaning::convert::convert;
@@ -17,10 +17,15 @@ pub(crate) fn set_link(warp: &mut Warp, link: u16, lanes: u32, pc: u32) {
 
 /// The value of a lane, however wide the register.
 pub(crate) fn get(warp: &Warp, reg: Reg, lane: usize) -> u64 {
+    value(&warp.registers, reg, lane)
+}
+
+/// The same, from the registers alone.
+pub(crate) fn value(registers: &Registers, reg: Reg, lane: usize) -> u64 {
     if reg.planes == 2 {
-        warp.registers.wide(reg.plane)[lane]
+        registers.wide(reg.plane)[lane]
     } else {
-        u64::from(warp.registers.narrow(reg.plane)[lane])
+        u64::from(registers.narrow(reg.plane)[lane])
     }
 }
 
@@ -66,6 +71,10 @@ pub(crate) fn execute<O: Observer>(
                 planes: 1 + u8::from(wide),
             };
             bits(at.mask).for_each(|lane| set(warp, reg, lane, now));
+        }
+        Op::Async(index) => {
+            let op = &program.asyncs[index as usize];
+            super::asynchronous::execute(env, block, warp, observer, op, at)?;
         }
         Op::Fence { scope } if O::ACTIVE => observer.fence(at, scope),
         Op::Matrix(index) => {

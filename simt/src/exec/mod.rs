@@ -1,6 +1,7 @@
 //! Execution: warps, blocks, grids.
 
 mod access;
+mod asynchronous;
 mod atomic;
 mod block;
 pub(crate) mod collective;
@@ -8,9 +9,10 @@ pub mod fault;
 mod grid;
 pub mod machine;
 mod matrix;
-mod misc;
+pub(crate) mod misc;
 pub(crate) mod observer;
 pub mod registers;
 pub(crate) mod step;
-mod straight;
+pub(crate) mod straight;
 pub(crate) mod warp;
+mod wgmma;

@@ -80,6 +80,15 @@ pub(crate) trait Observer {
     fn barrier_arrive(&mut self, _at: At, _live: u32, _id: u32, _count: Option<u32>) {}
     /// A barrier completes for these warps.
     fn barrier_complete(&mut self, _block: u64, _id: u32, _warps: &[u32]) {}
+    /// Lanes issued asynchronous copies of `bytes` each to these places: shared memory, or for a
+    /// bulk copy the one its instruction names.
+    fn copies_issue(&mut self, _at: At, _to: &[u64; LANES], _bytes: u32, _bulk: bool) {}
+    /// Lanes end a group of copies.
+    fn copies_commit(&mut self, _at: At, _bulk: bool) {}
+    /// Lanes have waited until at most so many groups are pending; `None`: for everything.
+    fn copies_wait(&mut self, _at: At, _pending: Option<u32>, _bulk: bool) {}
+    /// A lane used the mbarrier at an offset in shared memory; `passed`: it found a phase complete.
+    fn mbarrier(&mut self, _at: At, _place: u64, _passed: bool) {}
     /// Lanes exit.
     fn exit(&mut self, _at: At) {}
 }

@@ -202,6 +202,9 @@ fn group<O: Observer>(
                         mask: 0,
                     };
                     observer.instruction(program, here, &warp.registers);
+                    if matches!(inst.op, Op::Branch { .. }) {
+                        observer.branch(At { mask, ..here }, 0);
+                    }
                 }
                 pc += 1;
             } else {

@@ -86,7 +86,10 @@ impl Work {
         let modifiers = || i.modifiers.iter().map(|m| &m.text[1..]);
         let ty = modifiers().rev().find_map(ScalarType::from_name);
         let float = ty.filter(|t| t.kind() == TypeKind::Float);
-        let class = class(opcode, float);
+        let mut class = class(opcode, float);
+        if opcode == "wmma" && !modifiers().any(|m| m == "mma") {
+            class = Class::Memory;
+        }
         if class == Class::Matrix {
             let types: Vec<ScalarType> = modifiers().filter_map(ScalarType::from_name).collect();
             let shape = modifiers().find_map(shape);

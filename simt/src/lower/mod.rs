@@ -9,9 +9,11 @@ mod function;
 pub(crate) mod matrix;
 pub(crate) mod memory;
 pub(crate) mod order;
+pub(crate) mod pairs;
 pub mod program;
 pub(crate) mod scope;
 pub(crate) mod sync;
+pub(crate) mod wgmma;
 
 use crate::diagnostics::{Blame, Diagnostic, Diagnostics};
 use crate::ptx::ast::{Function, Module};

@@ -328,7 +328,6 @@ pub struct Program {
     pub(crate) packs: Vec<PackOp>,
     pub(crate) syncs: Vec<super::sync::SyncOp>,
     pub(crate) matrices: Vec<super::matrix::MatrixOp>,
-    #[allow(dead_code, reason = "asynchronous copies follow")]
     pub(crate) asyncs: Vec<super::asynchronous::AsyncOp>,
     pub(crate) tables: Vec<Vec<u32>>,
     pub(crate) planes: u16,
@@ -347,6 +346,20 @@ impl Program {
     /// Name of the entry.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The access to memory that an instruction makes.
+    pub(crate) fn access(&self, pc: u32) -> Option<&MemoryOp> {
+        use super::matrix::MatrixOp;
+        match self.code[pc as usize].op {
+            Op::Memory(index) => self.memory.get(index as usize),
+            Op::Matrix(index) => match &self.matrices[index as usize] {
+                MatrixOp::Load { memory, .. } | MatrixOp::Store { memory, .. } => Some(memory),
+                MatrixOp::Fragment(fragment) => Some(&fragment.memory),
+                MatrixOp::Multiply(_) | MatrixOp::Transpose { .. } => None,
+            },
+            _ => None,
+        }
     }
 
     /// Lowered instructions.

@@ -97,6 +97,8 @@ pub(crate) enum SyncOp {
         kind: BarrierKind,
         id: u16,
         count: Option<u16>,
+        /// Whether all lanes of a warp must execute it together.
+        aligned: bool,
     },
     ClusterArrive,
     ClusterWait,
@@ -326,7 +328,14 @@ pub(crate) fn barrier(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         .map(|c| e.src(c, B32))
         .transpose()?
         .map(|r| r.plane);
-    push(e, SyncOp::Barrier { kind, id, count }, guard);
+    let aligned = i.opcode.text == "bar" || has(i, ".aligned");
+    let op = SyncOp::Barrier {
+        kind,
+        id,
+        count,
+        aligned,
+    };
+    push(e, op, guard);
     Ok(())
 }
 

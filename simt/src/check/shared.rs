@@ -1,0 +1,93 @@
+//! Races on shared memory. Each word of a block has a record of its last write and of a read.
+
+use super::Checker;
+use super::cell::{Entry, Record};
+use super::clocks::{Clocks, When};
+use super::finding::Log;
+use super::race::{self, Sites, report, strong, visit, writes};
+use crate::exec::observer::AccessEvent;
+use crate::exec::step::bits;
+use crate::lower::program::{Access, Order, Scope};
+use std::collections::HashMap;
+
+/// Records of one block.
+#[derive(Debug, Default)]
+pub(crate) struct Shadow {
+    words: Vec<[Record; 2]>,
+    /// What strong writes published, by address.
+    published: HashMap<u64, Box<[u32]>>,
+}
+
+impl Shadow {
+    /// Checks an access.
+    pub(crate) fn access(
+        &mut self,
+        sites: &Sites<'_>,
+        clocks: &mut Clocks,
+        log: &mut Log,
+        event: &AccessEvent<'_>,
+    ) {
+        let index = sites.number(event.at.pc);
+        if !Record::fits(0, index) {
+            return;
+        }
+        let at = event.at;
+        let is_write = writes(event.op);
+        let own_strong = strong(event.op, Scope::Block);
+        if own_strong {
+            self.acquire(clocks, event);
+        }
+        for lane in bits(at.mask) {
+            let thread = at.warp * 32 + lane as u32;
+            let when = When {
+                thread,
+                clock: clocks.now(at.warp),
+            };
+            let before = |e: &Entry| clocks.before(e.when, at.warp, lane as u32);
+            let tolerates = |e: &Entry| own_strong && sites.strong(e.op, Scope::Block);
+            let start = event.offsets[lane];
+            let end = start + u64::from(event.bytes);
+            if end.div_ceil(4) as usize > self.words.len() {
+                self.words
+                    .resize(end.div_ceil(4) as usize, Default::default());
+            }
+            for word in start / 4..end.div_ceil(4) {
+                let new = Entry {
+                    block: 0,
+                    when,
+                    op: index,
+                    bytes: race::bytes_of_word(word, start, end),
+                    others: false,
+                };
+                let [write, read] = &mut self.words[word as usize];
+                let found = visit(write, read, new, is_write, tolerates, before);
+                if let Some(mut conflict) = found {
+                    let block = at.block;
+                    conflict.with.block = block;
+                    let new = Entry { block, ..new };
+                    let checker = Checker::SharedRace;
+                    report(log, sites, checker, event, &new, &conflict, word * 4);
+                }
+            }
+        }
+        if own_strong && is_write {
+            let now = matches!(event.op.order, Order::Release | Order::AcquireRelease);
+            if let Some(view) = clocks.released(at.warp, now, false) {
+                for lane in bits(at.mask) {
+                    self.published.insert(event.offsets[lane], view.clone());
+                }
+            }
+        }
+    }
+
+    fn acquire(&self, clocks: &mut Clocks, event: &AccessEvent<'_>) {
+        if self.published.is_empty() || event.op.access == Access::Store {
+            return;
+        }
+        for lane in bits(event.at.mask) {
+            if let Some(view) = self.published.get(&event.offsets[lane]) {
+                clocks.acquire(event.at.warp, lane as u32, view);
+            }
+        }
+    }
+}
