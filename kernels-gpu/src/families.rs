@@ -1,10 +1,11 @@
 //! All families. The host's list: the device is built one family at a time and never sees it.
 
-use crate::{Family, layernorm_backward, probes, softmax_topk};
+use crate::{Family, layernorm_backward, probes, softmax_topk, ternary_matmul};
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
     layernorm_backward::FAMILY,
     probes::FAMILY,
     softmax_topk::FAMILY,
+    ternary_matmul::FAMILY,
 ];

@@ -40,6 +40,7 @@ mod families;
 pub mod layernorm_backward;
 pub mod probes;
 pub mod softmax_topk;
+pub mod ternary_matmul;
 
 pub use entry::{Entry, Family};
 #[cfg(not(target_arch = "nvptx64"))]

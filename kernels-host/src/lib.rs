@@ -20,6 +20,7 @@ mod launch;
 pub mod layernorm_backward;
 mod recorder;
 pub mod softmax_topk;
+pub mod ternary_matmul;
 mod vm;
 
 pub use buffer::{Buffer, Element};
