@@ -39,6 +39,7 @@ mod entry;
 mod families;
 pub mod probes;
 pub mod softmax_topk;
+pub mod topk;
 
 pub use entry::{Entry, Family};
 #[cfg(not(target_arch = "nvptx64"))]
