@@ -5,3 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod doctor;
+pub mod npy;
+pub mod run;
+pub mod tensor;

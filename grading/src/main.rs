@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use grading::doctor;
+use grading::{doctor, run};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,10 +28,31 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a kernel of a PTX file on the CPU, with every access checked
+    #[command(
+        after_help = "Exit codes: 0 ran clean; 1 the program is at fault; 2 usage; \
+        3 unsupported; 4 a limit; 70 our own bug."
+    )]
+    Run(Box<run::RunArguments>),
 }
 
 fn main() -> ExitCode {
+    // A panic is our own fault, whatever the command was; it has its own exit code.
+    std::panic::catch_unwind(main_or_panic).unwrap_or_else(|_| {
+        eprintln!("touchstone: this is a bug of touchstone's, not of the program it was given");
+        ExitCode::from(EX_SOFTWARE)
+    })
+}
+
+fn main_or_panic() -> ExitCode {
     match Arguments::parse().command {
+        Command::Run(arguments) => match run::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(error.exit_code())
+            }
+        },
         Command::Doctor { json } => {
             let root = Path::new(env!("CARGO_MANIFEST_DIR"));
             let target = root.parent().unwrap_or(root).join("target");

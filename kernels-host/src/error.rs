@@ -1,5 +1,6 @@
 //! What can go wrong between a caller and a kernel.
 
+use simt::LaunchError;
 use simt::diagnostics::Diagnostics;
 
 /// The result of anything in this crate.
@@ -124,13 +125,14 @@ pub enum Error {
         why: String,
     },
     /// A copy past the end of a buffer.
-    #[error("a copy of {bytes} bytes at byte {offset} does not fit a buffer of {size} bytes")]
+    #[error("a copy of {bytes} bytes at byte {offset} of a buffer does not fit it")]
     Copy {
         /// Where it begins.
         offset: usize,
         /// How long it is.
         bytes: usize,
-        /// How long the buffer is.
-        size: usize,
     },
+    /// The PTX machine stopped the kernel, or could not begin.
+    #[error(transparent)]
+    Vm(#[from] Box<LaunchError>),
 }

@@ -1,9 +1,10 @@
 //! PTX modules and the kernels in them.
 
 use crate::{Device, Error, Result};
-use simt::ptx;
+use simt::diagnostics::Diagnostics;
+use simt::{Validated, ptx};
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 /// The PTX that came with this crate: family, target, text.
 static EMBEDDED: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -13,6 +14,7 @@ static EMBEDDED: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/emb
 pub struct Module {
     text: String,
     parsed: ptx::Module,
+    validated: OnceLock<std::result::Result<Validated, Diagnostics>>,
 }
 
 impl Module {
@@ -24,6 +26,7 @@ impl Module {
         Ok(Arc::new(Module {
             text: text.to_owned(),
             parsed: ptx::parse(text)?,
+            validated: OnceLock::new(),
         }))
     }
 
@@ -72,6 +75,16 @@ impl Module {
     /// What was read from it.
     pub fn parsed(&self) -> &ptx::Module {
         &self.parsed
+    }
+
+    /// The module as the PTX machine runs it; validated at the first call.
+    pub(crate) fn validated(&self) -> Result<&Validated> {
+        let validated = self
+            .validated
+            .get_or_init(|| simt::validate(self.parsed.clone()));
+        validated
+            .as_ref()
+            .map_err(|diagnostics| Error::Ptx(diagnostics.clone()))
     }
 
     /// The kernel of that name.

@@ -2,7 +2,7 @@
 //! checks shapes before anything is launched.
 //!
 //! * [`Device`]: allocate, copy, launch, wait, time. [`Cuda`] is a GPU by its driver, loaded at run
-//!   time; [`Recorder`] keeps host memory and a list of calls, for tests of code that launches.
+//!   time; [`Vm`] is the PTX machine, on any CPU; [`Recorder`] keeps host memory and a list of calls, for tests of code that launches.
 //! * [`Buffer`]: typed memory of one device.
 //! * [`Module`] and [`Kernel`]: PTX, ours ([`Module::embedded`]) or anyone's ([`Module::parse`]),
 //!   with the signature its own text declares.
@@ -18,6 +18,7 @@ mod kernel;
 mod launch;
 mod recorder;
 pub mod softmax_topk;
+mod vm;
 
 pub use buffer::{Buffer, Element};
 pub use cuda::Cuda;
@@ -26,3 +27,4 @@ pub use error::{Error, Result};
 pub use kernel::{Kernel, Module};
 pub use launch::{Arg, CheckedLaunch, LaunchConfig, launch};
 pub use recorder::{Call, Recorder};
+pub use vm::Vm;

@@ -160,13 +160,8 @@ impl Device for Recorder {
 
 fn span(state: &mut State, address: u64, offset: usize, bytes: usize) -> Result<&mut [u8]> {
     let memory = state.memory.get_mut(&address);
-    let size = memory.as_ref().map_or(0, |memory| memory.len());
     let end = offset.checked_add(bytes);
     memory
         .and_then(|memory| memory.get_mut(offset..end?))
-        .ok_or(Error::Copy {
-            offset,
-            bytes,
-            size,
-        })
+        .ok_or(Error::Copy { offset, bytes })
 }

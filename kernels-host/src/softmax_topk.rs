@@ -66,24 +66,23 @@ pub struct Outputs<'a> {
 /// indices 0…k−1.
 ///
 /// ```
+/// # use std::sync::Arc;
 /// use kernels_host::softmax_topk::{Outputs, Parameters, softmax_topk};
-/// use kernels_host::{Buffer, Device, Recorder, Result};
-/// use std::sync::Arc;
+/// use kernels_host::{Buffer, Device, Vm};
 ///
-/// # fn main() -> Result<()> {
-/// let device: Arc<dyn Device> = Recorder::new();
-/// let logits = Buffer::from_slice(&device, &[0.0_f32, 2.0, 1.0, 3.0, 1.0, 2.0])?;
-/// let mut probability = Buffer::uninit(&device, 4)?;
-/// let mut index = Buffer::uninit(&device, 4)?;
-/// let mut lse = Buffer::uninit(&device, 2)?;
+/// let device: Arc<dyn Device> = Vm::new();
+/// let logits = Buffer::from_slice(&device, &[0.0_f32, 3.0, 1.0, 3.0, 2.0])?;
+/// let mut probability = Buffer::uninit(&device, 3)?;
+/// let mut index = Buffer::uninit(&device, 3)?;
+/// let mut lse = Buffer::uninit(&device, 1)?;
 /// softmax_topk(
-///     Parameters { rows: 2, vocabulary: 3, k: 2, temperature: 1.0 },
+///     Parameters { rows: 1, vocabulary: 5, k: 3, temperature: 1.0 },
 ///     &logits,
 ///     None,
 ///     Outputs { probability: &mut probability, index: &mut index, lse: &mut lse },
 /// )?;
-/// # Ok(())
-/// # }
+/// assert_eq!(index.to_vec()?, [1, 3, 4]);
+/// # Ok::<(), kernels_host::Error>(())
 /// ```
 ///
 /// # Errors

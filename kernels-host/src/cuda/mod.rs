@@ -195,7 +195,6 @@ impl Device for Cuda {
         let refused = Error::Copy {
             offset,
             bytes: bytes.len(),
-            size,
         };
         let end = offset.saturating_add(bytes.len());
         let slice = slice.filter(|_| end <= size).ok_or(refused)?;
@@ -212,7 +211,6 @@ impl Device for Cuda {
         let refused = Error::Copy {
             offset,
             bytes: bytes.len(),
-            size,
         };
         let end = offset.saturating_add(bytes.len());
         let slice = slice.filter(|_| end <= size).ok_or(refused)?;

@@ -3,6 +3,7 @@
 //!
 //! Everything here is a function of a seed, so a failure is replayed from one number.
 
+pub mod beam;
 mod build;
 pub mod layernorm;
 mod mix;

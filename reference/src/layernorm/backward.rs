@@ -136,8 +136,8 @@ impl Row<'_> {
     /// Roundings: x−μ and ·ρ (two for x̂), dy·γ (one), then
     ///
     /// ```text
-    /// c₁ = Σg/D     γ(D−1)·Σ|g|/D     + the division
-    /// c₂ = Σg·x̂/D   γ(D)·Σ|g·x̂|/D    + the division
+    /// c₁ = Σg/D     a sum of D terms     + the division
+    /// c₂ = Σg·x̂/D   a dot product of D   + the division
     /// dx = ρ·s,  s = g − c₁ − x̂·c₂ in any order: γ(2)·(|g| + |c₁| + |x̂·c₂|)
     /// ```
     ///

@@ -78,13 +78,14 @@ impl BoundedTensor {
     }
 }
 
-/// Error ÷ bound in octaves: exact, below 2⁻²⁰, then doubling up to 1, and above 1.
+/// Error ÷ bound on a logarithmic scale, four buckets to an octave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// Elements that were exactly right.
     pub exact: u64,
-    /// `octaves[k]` counts ratios in `(2^(k−21), 2^(k−20)]`; the first also all below.
-    pub octaves: [u64; Self::OCTAVES],
+    /// `buckets[k]` counts ratios in `(2^((k−81)/4), 2^((k−80)/4)]`; the first also all below, the
+    /// last ends at 1.
+    pub buckets: [u64; Self::BUCKETS],
     /// Elements outside their bound.
     pub outside: u64,
 }
@@ -93,23 +94,23 @@ impl Default for Histogram {
     fn default() -> Self {
         Self {
             exact: 0,
-            octaves: [0; Self::OCTAVES],
+            buckets: [0; Self::BUCKETS],
             outside: 0,
         }
     }
 }
 
 impl Histogram {
-    /// Number of octaves up to 1.
-    pub const OCTAVES: usize = 21;
+    /// Number of buckets: down to 2⁻²⁰.
+    pub const BUCKETS: usize = 81;
 
     /// Counts one ratio.
     pub fn add(&mut self, ratio: f64) {
         if ratio == 0.0 {
             self.exact += 1;
         } else if ratio <= 1.0 {
-            let below_one = (-ratio.log2()).floor() as usize;
-            self.octaves[Self::OCTAVES - 1 - below_one.min(Self::OCTAVES - 1)] += 1;
+            let below_one = (-4.0 * ratio.log2()).floor() as usize;
+            self.buckets[Self::BUCKETS - 1 - below_one.min(Self::BUCKETS - 1)] += 1;
         } else {
             self.outside += 1;
         }
@@ -119,17 +120,17 @@ impl Histogram {
     pub fn merge(&mut self, other: &Self) {
         self.exact += other.exact;
         self.outside += other.outside;
-        for (mine, theirs) in self.octaves.iter_mut().zip(other.octaves) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
             *mine += theirs;
         }
     }
 
     /// Elements counted.
     pub fn total(&self) -> u64 {
-        self.exact + self.octaves.iter().sum::<u64>() + self.outside
+        self.exact + self.buckets.iter().sum::<u64>() + self.outside
     }
 
-    /// Upper end of the octave below which a fraction `q` of the elements with an error lie:
+    /// Upper end of the bucket below which a fraction `q` of the elements with an error lie:
     /// exact answers say nothing about how tight a bound is. `None` without such elements.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let inexact = self.total() - self.exact;
@@ -138,10 +139,10 @@ impl Histogram {
         }
         let rank = ((q * inexact as f64).ceil() as u64).clamp(1, inexact);
         let mut seen = 0;
-        for (k, count) in self.octaves.iter().enumerate() {
+        for (k, count) in self.buckets.iter().enumerate() {
             seen += count;
             if seen >= rank {
-                return Some(2f64.powi(k as i32 - (Self::OCTAVES as i32 - 1)));
+                return Some(((k as f64 - (Self::BUCKETS - 1) as f64) / 4.0).exp2());
             }
         }
         Some(f64::INFINITY)
@@ -183,7 +184,8 @@ mod tests {
         for ratio in [0.0, 0.0, 0.0, 0.5, 0.26, 1.0, 1e-9] {
             histogram.add(ratio);
         }
-        assert_eq!(histogram.quantile(0.5), Some(0.5));
+        // The second of four is 0.26, in (2^−2, 2^−1.75].
+        assert_eq!(histogram.quantile(0.5), Some((-1.75f64).exp2()));
         assert_eq!(histogram.quantile(1.0), Some(1.0));
         assert_eq!(histogram.quantile(0.01), Some(2f64.powi(-20)));
         assert_eq!(histogram.total(), 7);

@@ -9,8 +9,9 @@
 //!
 //! * one operation: `fl(a∘b) = (a∘b)(1+δ) + η`, `|δ| ≤ u`, `|η|` the underflow of the format;
 //! * errors already in the operands travel through the operation (the operators of [`Bounded`]);
-//! * a sum of n terms in *any* order: `γ(n)·Σ|xᵢ|` ([`Precision::gamma`]), in the probabilistic
-//!   form `λ√n·u` with the one confidence [`LAMBDA`];
+//! * a sum of n terms in *any* order: γ(n), in the probabilistic form `λ√n·u` with the one
+//!   confidence [`LAMBDA`] ([`Precision::gamma`]), times the largest partial sum there can be,
+//!   `(Σ|xᵢ| + |Σxᵢ|)/2` ([`Precision::sum`]);
 //! * fresh, independent roundings of n terms that are then summed: [`independent`].
 //!
 //! The float64 evaluation errs by `n·2⁻⁵³` where an implementation in f32 errs by `n·2⁻²⁴`; the
@@ -28,5 +29,6 @@ pub use bounded::{Bounded, BoundedTensor};
 pub use compare::{Comparison, Failure, Histogram};
 pub use confidence::{FAILURE, LAMBDA, OUTPUTS, independent};
 pub use element::{DType, Element, round_to_bits};
+pub(crate) use precision::partial_sums;
 pub use precision::{Accumulate, Exponential, Precision};
 pub use tally::Tally;

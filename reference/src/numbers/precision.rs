@@ -115,7 +115,11 @@ impl Precision {
         )
     }
 
-    /// A sum in any order: the terms' own errors, and `γ(n−1)·Σ|xᵢ|`.
+    /// A sum in any order: the terms' own errors, and `γ(n−1)·(Σ|xᵢ| + |Σxᵢ|)/2`.
+    ///
+    /// Every addition errs by u times a partial sum, and no partial sum, of whichever terms, is
+    /// larger than the positive terms together or the negative ones together, that is
+    /// `max(P, N) = (P + N + |P − N|)/2 = (Σ|xᵢ| + |Σxᵢ|)/2`.
     pub fn sum(self, terms: impl IntoIterator<Item = Bounded>) -> Bounded {
         self.sum_of(&terms.into_iter().collect())
     }
@@ -125,7 +129,8 @@ impl Precision {
         self.accumulated(tally, tally.n.saturating_sub(1))
     }
 
-    /// A dot product in any order: the factors' own errors, and `γ(n)·Σ|aᵢbᵢ|`.
+    /// A dot product in any order: the factors' own errors, `u·Σ|aᵢbᵢ|` for the products, and their
+    /// sum as [`Precision::sum`] (fused, products are exact and the first is rounded alone).
     pub fn dot(self, pairs: impl IntoIterator<Item = (Bounded, Bounded)>) -> Bounded {
         self.dot_of(&pairs.into_iter().map(|(a, b)| a * b).collect())
     }
@@ -133,13 +138,15 @@ impl Precision {
     /// [`Precision::dot`] of products already tallied.
     pub fn dot_of(self, tally: &Tally) -> Bounded {
         self.accumulated(tally, tally.n)
+            .widen(self.unit() * tally.size)
     }
 
     fn accumulated(self, tally: &Tally, roundings: usize) -> Bounded {
-        let rounding = self.gamma(roundings) * tally.size;
+        let rounding = self.gamma(roundings) * partial_sums(tally.size, tally.total);
         let total = tally
             .total
             .widen(rounding + roundings as f64 * self.underflow());
+        // The sum is in range, but a partial sum need not be.
         self.in_range(total, tally.size)
     }
 
@@ -189,6 +196,11 @@ impl Precision {
     pub fn store_statistic(self, x: Bounded) -> Bounded {
         x.stored(DType::F32)
     }
+}
+
+/// Largest partial sum of terms of this total size and sum, in any order (see [`Precision::sum`]).
+pub(crate) fn partial_sums(size: f64, total: Bounded) -> f64 {
+    0.5 * (size + total.magnitude())
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@
 //! * eᵢ = exp(aᵢ): see [`Precision::exp`](crate::numbers::Precision::exp);
 //! * l: `γ(V)`, and the rescalings of a running maximum (see `rescalings`);
 //! * pᵢ: the quotient; lse: the logarithm, the sum with m, and `u·|m|` for `exp2(x·c − m·c)`
-//!   forms, whose rounded m·c is a shift common to all terms: it leaves p alone, not lse.
+//!   forms, whose rounded m·c is a shift common to all terms: it leaves p alone, not lse. Beside a
+//!   *running* maximum that shift differs from term to term and is not granted: there subtract
+//!   before multiplying.
 
 mod answer;
 mod oracle;

@@ -1,8 +1,8 @@
 //! Products with packed weights, their gradients, and the embedding.
 
-use super::Packed;
+use super::{GROUP, Packed};
 use crate::error::{Error, Result};
-use crate::numbers::{Bounded, BoundedTensor, Element, Precision, matmul};
+use crate::numbers::{Bounded, BoundedTensor, Element, Precision, matmul, partial_sums};
 use crate::tensor::{View, nonzero};
 
 /// `y[M,N] = x[M,K]·Ŵᵀ`.
@@ -11,15 +11,27 @@ pub fn forward<T: Element>(
     weights: &Packed,
     precision: Precision,
 ) -> Result<BoundedTensor> {
-    let ([m, k], [n, _]) = (x.shape(), weights.shape());
+    let ([m, _], [n, k]) = (x.shape(), weights.shape());
     nonzero("M", m)?;
-    x.expect_shape([m, weights.shape()[1]], "K of the packed weights")?;
+    x.expect_shape([m, k], "K of the packed weights")?;
     let x = read(&x)?;
-    let product = |f: &dyn Fn(f64, i8) -> f64| {
-        let w: Vec<f64> = weights.weights(f).collect();
-        move |x: &[f64]| matmul::by_transposed(x, &w, [m, n, k])
-    };
-    finish("y", [m, n], k, &x, precision, product)
+    let groups = k / GROUP;
+    let scales = scales(weights);
+    finish(
+        "y",
+        [m, n],
+        k,
+        &x,
+        weights,
+        precision,
+        Products {
+            full: &|x, w| matmul::by_transposed(x, w, [m, n, k]),
+            scaled: &|x| {
+                let sums: Vec<f64> = x.chunks(GROUP).map(|group| group.iter().sum()).collect();
+                matmul::by_transposed(&sums, &scales, [m, n, groups])
+            },
+        },
+    )
 }
 
 /// `dx[M,K] = dy[M,N]·Ŵ`.
@@ -32,39 +44,82 @@ pub fn input_gradient<T: Element>(
     nonzero("M", m)?;
     dy.expect_shape([m, n], "N of the packed weights")?;
     let dy = read(&dy)?;
-    let product = |f: &dyn Fn(f64, i8) -> f64| {
-        let w: Vec<f64> = weights.weights(f).collect();
-        move |dy: &[f64]| matmul::plain(dy, &w, [m, k, n])
-    };
-    finish("dx", [m, k], n, &dy, precision, product)
+    let groups = k / GROUP;
+    let scales = scales(weights);
+    finish(
+        "dx",
+        [m, k],
+        n,
+        &dy,
+        weights,
+        precision,
+        Products {
+            full: &|dy, w| matmul::plain(dy, w, [m, k, n]),
+            scaled: &|dy| {
+                let sums = matmul::plain(dy, &scales, [m, groups, n]);
+                sums.into_iter().flat_map(|sum| [sum; GROUP]).collect()
+            },
+        },
+    )
 }
 
-/// Value, size and shift of a product with packed weights (see the module's head): each is the
-/// same product, of other functions of scale and sign.
-fn finish<P: Fn(&[f64]) -> Vec<f64>>(
+/// A product of the left factor with a matrix of weights.
+type Full<'a> = &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>;
+
+/// A product of the left factor with the scales.
+type Scaled<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
+
+/// A product's two forms: with a matrix of K weights per row, and with the scales alone, as if every
+/// sign were +1.
+struct Products<'a> {
+    full: Full<'a>,
+    scaled: Scaled<'a>,
+}
+
+/// Value and bound of a product with packed weights, `terms` to a sum (see the module's head).
+///
+/// With y the value, `o = Σ x·d`, `B = Σ|x|·d` and `A = Σ|x|·d·code = Σ|x|·d·t + B`, the sum of
+/// codes is `y + o`, so partial sums are at most `(A + |y+o|)/2` and `(B + |o|)/2`; of a direct sum
+/// `(B + |y|)/2`. Products, the scaling of a group and the difference add 3u·B.
+fn finish(
     output: &'static str,
     shape: [usize; 2],
     terms: usize,
     left: &[f64],
+    weights: &Packed,
     precision: Precision,
-    product: impl Fn(&dyn Fn(f64, i8) -> f64) -> P,
+    product: Products<'_>,
 ) -> Result<BoundedTensor> {
     let magnitudes: Vec<f64> = left.iter().map(|x| x.abs()).collect();
-    let value = product(&|d, t| d * f64::from(t))(left);
-    let size = product(&|d, t| d * (f64::from(t) + 2.0))(&magnitudes);
-    let shift = product(&|d, t| (precision.weights.round(d) - d) * f64::from(t))(left);
+    let dense = weights.unpack();
+    let value = (product.full)(left, &dense);
+    let signed = (product.full)(&magnitudes, &dense);
+    let offset = (product.scaled)(left);
+    let size = (product.scaled)(&magnitudes);
+    let rounded: Vec<f64> = weights
+        .weights(|d, t| (precision.weights.round(d) - d) * f64::from(t))
+        .collect();
+    let shift = match rounded.iter().any(|&w| w != 0.0) {
+        true => (product.full)(left, &rounded),
+        false => vec![0.0; value.len()],
+    };
     let gamma = precision.gamma(terms);
     let underflow = terms as f64 * precision.underflow();
-    let items = value
-        .iter()
-        .zip(&size)
-        .zip(&shift)
-        .map(|((&value, &size), &shift)| {
-            let sum = Bounded::new(value, gamma * size + shift.abs() + underflow);
-            precision.store(precision.in_range(sum, size))
+    let items = (0..value.len())
+        .map(|i| {
+            let (y, o, b) = (value[i], offset[i], size[i]);
+            let codes = 0.5 * (signed[i] + b + (y + o).abs());
+            let partial = f64::max(codes.hypot(0.5 * (b + o.abs())), 0.5 * (b + y.abs()));
+            let rounding = gamma * partial + 3.0 * precision.unit() * b;
+            let sum = Bounded::new(y, rounding + shift[i].abs() + underflow);
+            precision.store(precision.in_range(sum, signed[i] + b))
         })
         .collect();
     BoundedTensor::new(output, &shape, items)
+}
+
+fn scales(weights: &Packed) -> Vec<f64> {
+    weights.scales().iter().map(|d| d.to_f64()).collect()
 }
 
 /// `dW[N,K] = dyᵀ·x`, straight through the quantiser.
@@ -88,7 +143,9 @@ pub fn weight_gradient<T: Element>(
         .iter()
         .zip(&size)
         .map(|(&value, &size)| {
-            let sum = Bounded::new(value, gamma * size + underflow);
+            let partial = partial_sums(size, Bounded::exact(value));
+            let rounding = gamma * partial + precision.unit() * size;
+            let sum = Bounded::new(value, rounding + underflow);
             precision.store(precision.in_range(sum, size))
         })
         .collect();

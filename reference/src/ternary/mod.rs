@@ -29,9 +29,10 @@
 //! the largest f16 is refused.
 //!
 //! Bounds. Products `±x·d` are exact up to one rounding (of the scaled partial sum or of the
-//! product), sums run over K terms in any order: `γ(K)·Σ|x|·d·(code+1)`. The size counts `code+1`
-//! and not `|code−1|` because kernels may sum `x·code` and subtract `Σx`. Where the precision lets
-//! weights be rounded to a 16-bit type that d does not fit (bf16), the exact shift this makes,
+//! product), sums run over K terms in any order: γ(K) times the largest partial sum. Kernels may sum
+//! codes, `Σ x·d·code − Σ x·d`, whose two sums are rounded independently: both partial sums enter, by
+//! the root of their squares. Where the precision lets weights be rounded to a 16-bit type that d
+//! does not fit (bf16), the exact shift this makes,
 //! `|Σ x·(round(Ŵ) − Ŵ)|`, is added.
 
 mod format;

@@ -1,6 +1,7 @@
 //! Diagnostics are data; [`render`] is one way to show them.
 
 pub mod render;
+pub mod run;
 
 use crate::ptx::source::{LineColumn, Source, Span};
 use serde::Serialize;

@@ -48,7 +48,19 @@ fn apply(operator: &str, a: i128, b: i128) -> Option<i128> {
 impl Parser<'_> {
     /// A constant expression.
     pub(super) fn number(&mut self) -> Result<Number> {
-        self.binary(1)
+        let span = self.peek().span;
+        let condition = self.binary(1)?;
+        if !self.eat("?") {
+            return Ok(condition);
+        }
+        let yes = self.deeper(|p| p.number())?;
+        self.expect(":")?;
+        let no = self.deeper(|p| p.number())?;
+        match condition {
+            Number::Integer(0) => Ok(no),
+            Number::Integer(_) => Ok(yes),
+            _ => Err(self.error(span, "an integer is needed here")),
+        }
     }
 
     /// A constant expression that must be an integer.

@@ -1,0 +1,251 @@
+//! `touchstone run` as people outside use it: the program itself, its files and exit codes. The PTX
+//! lies in `run/`.
+
+use grading::npy;
+use grading::tensor::{DType, Tensor};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+fn ptx(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/run")
+        .join(name)
+}
+
+fn touchstone(folder: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_touchstone"))
+        .arg("run")
+        .args(words)
+        .current_dir(folder)
+        .output()
+        .expect("it starts")
+}
+
+#[track_caller]
+fn exits(output: &Output, code: i32, says: &str) {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    assert!(
+        format!("{out}{err}").contains(says),
+        "no {says:?} in:\n{out}{err}"
+    );
+}
+
+fn f32s(values: &[f32]) -> Tensor {
+    let bytes = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    Tensor::new(DType::F32, vec![values.len()], bytes).expect("as many bytes as it says")
+}
+
+/// A folder with x.npy and y.npy of 100 values.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let x: Vec<f32> = (0..100).map(|i| i as f32).collect();
+    npy::write(&folder.path().join("x.npy"), &f32s(&x)).expect("written");
+    npy::write(&folder.path().join("y.npy"), &f32s(&[1.0; 100])).expect("written");
+    folder
+}
+
+#[test]
+fn a_clean_run_writes_its_outputs_and_a_report() {
+    let folder = folder();
+    let axpy = ptx("axpy.ptx");
+    let output = touchstone(
+        folder.path(),
+        &[
+            axpy.to_str().expect("a path"),
+            "--grid",
+            "4",
+            "--block",
+            "32,1",
+            "--arg",
+            "in:x.npy",
+            "--arg",
+            "inout:y.npy:z.npy",
+            "--arg",
+            "f32:-2",
+            "--arg",
+            "u32:100",
+            "--json",
+            "r.json",
+        ],
+    );
+    exits(&output, 0, "axpy: ran clean");
+    let expected: Vec<f32> = (0..100).map(|i| 1.0 - 2.0 * i as f32).collect();
+    assert_eq!(
+        npy::read(&folder.path().join("z.npy")).expect("read"),
+        f32s(&expected)
+    );
+    assert_eq!(
+        npy::read(&folder.path().join("y.npy")).expect("read"),
+        f32s(&[1.0; 100])
+    );
+    let json = std::fs::read_to_string(folder.path().join("r.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["entry"], "axpy");
+    assert!(report["outcome"]["clean"]["steps"].as_u64() > Some(0));
+}
+
+#[test]
+fn a_read_past_the_end_is_the_programs_fault_and_names_the_buffer() {
+    let folder = folder();
+    let axpy = ptx("axpy.ptx");
+    let output = touchstone(
+        folder.path(),
+        &[
+            axpy.to_str().expect("a path"),
+            "--grid",
+            "4",
+            "--block",
+            "32",
+            "--arg",
+            "in:x.npy",
+            "--arg",
+            "inout:y.npy:z.npy",
+            "--arg",
+            "f32:2",
+            "--arg",
+            "u32:101",
+            "--json",
+            "r.json",
+        ],
+    );
+    exits(&output, 1, "x.npy");
+    assert!(
+        !folder.path().join("z.npy").exists(),
+        "nothing is written by a run that failed"
+    );
+    let json = std::fs::read_to_string(folder.path().join("r.json")).expect("a report");
+    assert!(json.contains("out-of-bounds"), "{json}");
+}
+
+#[test]
+fn a_write_to_an_input_is_the_programs_fault() {
+    let folder = folder();
+    let axpy = ptx("axpy.ptx");
+    let output = touchstone(
+        folder.path(),
+        &[
+            axpy.to_str().expect("a path"),
+            "--block",
+            "32",
+            "--arg",
+            "in:x.npy",
+            "--arg",
+            "in:y.npy",
+            "--arg",
+            "f32:2",
+            "--arg",
+            "u32:10",
+        ],
+    );
+    exits(&output, 1, "y.npy");
+}
+
+#[test]
+fn bytes_that_were_never_written_are_counted() {
+    let folder = folder();
+    let two = ptx("two.ptx");
+    let output = touchstone(
+        folder.path(),
+        &[
+            two.to_str().expect("a path"),
+            "--entry",
+            "fill",
+            "--block",
+            "8",
+            "--arg",
+            "out:u32:8x2:o.npy",
+        ],
+    );
+    exits(&output, 0, "u32 8x2, 32 bytes of it never written");
+}
+
+#[test]
+fn an_endless_loop_ends_within_half_a_minute() {
+    let folder = folder();
+    let start = Instant::now();
+    let output = touchstone(folder.path(), &[ptx("loop.ptx").to_str().expect("a path")]);
+    exits(&output, 4, "");
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_trap_is_the_programs_fault_under_every_schedule() {
+    let folder = folder();
+    let two = ptx("two.ptx");
+    let two = two.to_str().expect("a path");
+    for more in [&["--seed", "7"][..], &["--explore", "3"]] {
+        let words = [&[two, "--entry", "stop"], more].concat();
+        exits(&touchstone(folder.path(), &words), 1, "trap");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_a_usage_error() {
+    let folder = folder();
+    std::fs::write(folder.path().join("bad.npy"), "no array").expect("written");
+    let (axpy, two) = (ptx("axpy.ptx"), ptx("two.ptx"));
+    let (axpy, two) = (
+        axpy.to_str().expect("a path"),
+        two.to_str().expect("a path"),
+    );
+    let cases: [(&[&str], &str); 12] = [
+        (&[], "required"),
+        (&["none.ptx"], "none.ptx"),
+        (&[two], "which entry? --entry one of fill, stop"),
+        (
+            &[two, "--entry", "no"],
+            "there is no entry `no`; the module has fill, stop",
+        ),
+        (&[axpy], "argument"),
+        (
+            &[
+                axpy, "--arg", "null", "--arg", "null", "--arg", "u32:1", "--arg", "u32:1",
+            ],
+            "f32",
+        ),
+        (&[axpy, "--arg", "in:no.npy"], "no.npy"),
+        (&[axpy, "--arg", "in:bad.npy"], "bad.npy"),
+        (&[axpy, "--arg", "u128:1"], "u128:1"),
+        (&[two, "--entry", "stop", "--grid", "0"], "grid"),
+        (&[two, "--entry", "stop", "--grid", "2147483648"], "grid"),
+        (&[two, "--entry", "stop", "--block", "1025"], "block"),
+    ];
+    for (words, says) in cases {
+        exits(&touchstone(folder.path(), words), 2, says);
+    }
+}
+
+#[test]
+fn text_that_is_no_ptx_and_instructions_nobody_knows_are_told_apart() {
+    let folder = folder();
+    let write = |name: &str, body: &str| {
+        let text = format!(
+            ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n{body}\n}}\n"
+        );
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    write("wrong.ptx", "    add.s32 %r1, %r2;\n    ret;");
+    exits(
+        &touchstone(folder.path(), &["wrong.ptx"]),
+        1,
+        "wrong.ptx: error: `add.s32` takes 3",
+    );
+    write("unknown.ptx", "    frobnicate.s32;\n    ret;");
+    exits(
+        &touchstone(folder.path(), &["unknown.ptx"]),
+        3,
+        "frobnicate",
+    );
+    exits(&touchstone(folder.path(), &["--isa"]), 0, "add");
+}

@@ -1,0 +1,150 @@
+//! What is said about a run: faults as text.
+
+use crate::exec::fault::{Fault, FaultKind, Nearest, Place, Thread};
+use std::fmt::Write;
+
+fn heading(kind: &FaultKind) -> String {
+    let rw = |write: bool| if write { "write" } else { "read" };
+    match kind {
+        FaultKind::OutOfBounds {
+            space,
+            address,
+            bytes,
+            write,
+            ..
+        } => format!(
+            "out-of-bounds {} of {bytes} bytes at {space} address {address:#x}",
+            rw(*write)
+        ),
+        FaultKind::UseAfterFree {
+            address,
+            bytes,
+            write,
+            ..
+        } => {
+            format!(
+                "{} of {bytes} bytes at {address:#x}, which was freed",
+                rw(*write)
+            )
+        }
+        FaultKind::ReadOnly {
+            space,
+            address,
+            name,
+        } => {
+            format!("write to read-only {space} memory `{name}` at {address:#x}")
+        }
+        FaultKind::Misaligned {
+            space,
+            address,
+            bytes,
+        } => {
+            format!("misaligned access of {bytes} bytes at {space} address {address:#x}")
+        }
+        FaultKind::WrongSpace {
+            named,
+            address,
+            actual,
+        } => {
+            format!("the instruction names {named} memory, {address:#x} is {actual} memory")
+        }
+        FaultKind::Trap => "the program executed `trap`".to_owned(),
+        FaultKind::Deadlock { .. } => "dead-lock: nothing in the block can go on".to_owned(),
+        FaultKind::BranchIndex { index, targets } => {
+            format!("`brx.idx` with index {index} of {targets} targets")
+        }
+        FaultKind::BarrierNumber { number } => format!("barrier {number}; there are 0 to 15"),
+        FaultKind::BarrierCount { count } => {
+            format!("a barrier for {count} threads; counts are multiples of 32 up to 1024")
+        }
+        FaultKind::Steps { limit } => format!("stopped after {limit} instructions"),
+        FaultKind::Memory { asked, limit } => format!("{asked} bytes asked for, {limit} allowed"),
+        FaultKind::Operand { message } => format!("unsupported: {message}"),
+        FaultKind::Bug { message } => format!("internal error: {message}"),
+    }
+}
+
+fn usual_cause(kind: &FaultKind) -> Option<&'static str> {
+    Some(match kind {
+        FaultKind::OutOfBounds { nearest: None, .. } => {
+            "an index that was never added to a base pointer, or a null pointer"
+        }
+        FaultKind::OutOfBounds { .. } => {
+            "a missing bounds check in the last, partial tile, or elements counted as bytes"
+        }
+        FaultKind::UseAfterFree { .. } => "a pointer kept across calls after its buffer was freed",
+        FaultKind::ReadOnly { .. } => "an output written through an input's pointer",
+        FaultKind::Misaligned { .. } => {
+            "a vector access whose row length is not a multiple of the vector"
+        }
+        FaultKind::Trap => "an assertion or a panic compiled into the kernel",
+        FaultKind::Deadlock { .. } => {
+            "a barrier or `.sync` operation that some of the threads it waits for never reach"
+        }
+        FaultKind::Steps { .. } => "a loop whose end condition never holds",
+        _ => return None,
+    })
+}
+
+/// `block (1,0,0), thread (3,0,0)`.
+pub fn thread(t: &Thread) -> String {
+    let [a, b, c] = t.block;
+    let [x, y, z] = t.thread;
+    format!("block ({a},{b},{c}), thread ({x},{y},{z})")
+}
+
+/// The place as lines of text.
+pub fn place(out: &mut String, p: &Place) {
+    let number = p.line.to_string();
+    let gutter = " ".repeat(number.len());
+    let _ = writeln!(out, "{gutter}--> in `{}`, PTX line {}", p.function, p.line);
+    if let Some((file, line, column)) = &p.source {
+        let _ = writeln!(out, "{gutter}    {file}:{line}:{column}");
+    }
+    let _ = writeln!(out, "{number} | {}", p.text);
+}
+
+fn nearest(n: &Nearest) -> String {
+    let freed = if n.freed { ", freed" } else { "" };
+    let past = n.offset - n.bytes as i64;
+    let relation = if n.offset < 0 {
+        format!("{} bytes before", -n.offset)
+    } else if past >= 0 {
+        format!("{past} bytes past the end of")
+    } else {
+        format!("at byte {} of", n.offset)
+    };
+    format!("{relation} `{}` ({} bytes{freed})", n.name, n.bytes)
+}
+
+/// A fault with everything known about it.
+pub fn fault(f: &Fault) -> String {
+    let mut out = format!("{}\n", heading(&f.kind));
+    if let Some(p) = &f.place {
+        place(&mut out, p);
+    }
+    match &f.thread {
+        Some(t) => drop(writeln!(out, "  = kernel `{}`, {}", f.kernel, thread(t))),
+        None => drop(writeln!(out, "  = kernel `{}`", f.kernel)),
+    }
+    match &f.kind {
+        FaultKind::OutOfBounds {
+            nearest: Some(n), ..
+        }
+        | FaultKind::UseAfterFree {
+            nearest: Some(n), ..
+        } => {
+            let _ = writeln!(out, "  = {}", nearest(n));
+        }
+        FaultKind::Deadlock { waiting } => {
+            for line in waiting {
+                let _ = writeln!(out, "  = {line}");
+            }
+        }
+        _ => {}
+    }
+    if let Some(cause) = usual_cause(&f.kind) {
+        let _ = writeln!(out, "  = usually: {cause}");
+    }
+    out
+}

@@ -1,0 +1,230 @@
+//! Atomic read-modify-write, lane after lane.
+
+use super::access::mark_known;
+use super::misc::{get, set};
+use super::observer::{At, Observer};
+use super::registers::LANES;
+use super::step::{Env, bits};
+use super::warp::Warp;
+use crate::isa::meaning::Flags;
+use crate::isa::meaning::half::{self, Format};
+use crate::lower::program::{Atomic, MemoryOp};
+use crate::memory::bytes::Bytes;
+use crate::memory::device::Allocation;
+use crate::ptx::types::{ScalarType, Space, TypeKind};
+use std::sync::Mutex;
+
+/// What an atomic stores, from what was there and its operands.
+pub(crate) fn modify(what: Atomic, ty: ScalarType, old: u64, b: u64, c: u64) -> u64 {
+    let keep = if ty.bits() >= 64 {
+        u64::MAX
+    } else {
+        (1 << ty.bits()) - 1
+    };
+    let signed = ty.kind() == TypeKind::Signed;
+    let extend = |v: u64| (v << (64 - ty.bits().min(64))) as i64 >> (64 - ty.bits().min(64));
+    let new = match what {
+        Atomic::And => old & b,
+        Atomic::Or => old | b,
+        Atomic::Xor => old ^ b,
+        Atomic::Exchange => b,
+        Atomic::CompareSwap => {
+            if old == b & keep {
+                c
+            } else {
+                old
+            }
+        }
+        Atomic::Inc => {
+            if old >= b & keep {
+                0
+            } else {
+                old + 1
+            }
+        }
+        Atomic::Dec => {
+            if old == 0 || old > b & keep {
+                b
+            } else {
+                old - 1
+            }
+        }
+        Atomic::Add => add(ty, old, b),
+        Atomic::Min | Atomic::Max => {
+            let max = what == Atomic::Max;
+            match ty {
+                ScalarType::F16 | ScalarType::BF16 | ScalarType::F16x2 | ScalarType::BF16x2 => {
+                    let format = format(ty);
+                    let pick = |x, y| format.extremum(x, y, Flags(0), max);
+                    if ty.bits() == 16 {
+                        u64::from(pick(old as u16, b as u16))
+                    } else {
+                        u64::from(half::pair(old as u32, b as u32, pick))
+                    }
+                }
+                _ if signed => {
+                    let (x, y) = (extend(old), extend(b));
+                    (if max { x.max(y) } else { x.min(y) }) as u64
+                }
+                _ => {
+                    let (x, y) = (old, b & keep);
+                    if max { x.max(y) } else { x.min(y) }
+                }
+            }
+        }
+    };
+    new & keep
+}
+
+fn format(ty: ScalarType) -> Format {
+    if matches!(ty, ScalarType::F16 | ScalarType::F16x2) {
+        Format::F16
+    } else {
+        Format::BF16
+    }
+}
+
+fn add(ty: ScalarType, old: u64, b: u64) -> u64 {
+    match ty {
+        ScalarType::F32 => {
+            let (x, y) = (f32::from_bits(old as u32), f32::from_bits(b as u32));
+            u64::from(crate::isa::meaning::float::canon(x + y).to_bits())
+        }
+        ScalarType::F64 => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
+        ScalarType::F16 | ScalarType::BF16 => {
+            let sum = format(ty).binary(old as u16, b as u16, Flags(0), |x, y| x + y);
+            u64::from(sum)
+        }
+        ScalarType::F16x2 | ScalarType::BF16x2 => {
+            let format = format(ty);
+            let sum = |x, y| format.binary(x, y, Flags(0), |x, y| x + y);
+            u64::from(half::pair(old as u32, b as u32, sum))
+        }
+        _ => old.wrapping_add(b),
+    }
+}
+
+/// Makes 64-bit atomics of different host threads exclude each other.
+static WIDE: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+
+fn global_modify(
+    env: &Env<'_>,
+    a: &Allocation,
+    offset: u64,
+    size: u32,
+    f: impl Fn(u64) -> u64,
+) -> u64 {
+    if env.alone {
+        let old = a.load(offset, size);
+        a.store(offset, size, f(old), true);
+        return old;
+    }
+    match size {
+        4 => u64::from(a.update32(offset, |old| f(u64::from(old)) as u32)),
+        8 => {
+            let stripe = &WIDE[(offset / 8 % 64) as usize];
+            let _guard = stripe
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let old = a.load(offset, 8);
+            a.store(offset, 8, f(old), false);
+            old
+        }
+        _ => {
+            let shift = 8 * (offset & 2) as u32;
+            let part = |word: u32| u64::from(word >> shift & 0xffff);
+            let old = a.update32(offset & !3, |word| {
+                let new = f(part(word)) as u32 & 0xffff;
+                word & !(0xffff << shift) | new << shift
+            });
+            part(old)
+        }
+    }
+}
+
+/// The operands of one lane for element `k`.
+fn operands(warp: &Warp, op: &MemoryOp, k: usize, lane: usize) -> (u64, u64) {
+    let count = op.registers.len();
+    let b = get(warp, op.sources[k], lane);
+    let c = op
+        .sources
+        .get(k + count)
+        .map_or(0, |reg| get(warp, *reg, lane));
+    (b, c)
+}
+
+/// An atomic on device memory.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the state of the machine, passed down once"
+)]
+pub(crate) fn global<O: Observer>(
+    env: &Env<'_>,
+    a: &Allocation,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    what: Atomic,
+    at: At,
+    offsets: &[u64; LANES],
+) {
+    let size = op.ty.bytes();
+    for (k, result) in op.registers.iter().enumerate() {
+        let mut known = [u16::MAX; LANES];
+        for lane in bits(at.mask) {
+            let offset = offsets[lane] + k as u64 * u64::from(size);
+            let (b, c) = operands(warp, op, k, lane);
+            if O::ACTIVE {
+                known[lane] = a.written(offset, size) as u16;
+                mark_known(a, offset, size, u16::MAX);
+            } else {
+                a.mark(offset, size);
+            }
+            let old = global_modify(env, a, offset, size, |old| modify(what, op.ty, old, b, c));
+            if let Some(result) = result {
+                set(warp, *result, lane, old);
+            }
+        }
+        if O::ACTIVE {
+            observer.loaded(at, op, k, &known);
+        }
+    }
+}
+
+/// An atomic on memory that this block alone can touch.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the state of the machine, passed down once"
+)]
+pub(crate) fn small<O: Observer>(
+    _env: &Env<'_>,
+    memory: &mut Bytes,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    what: Atomic,
+    at: At,
+    _space: Space,
+    targets: &[u64; LANES],
+) {
+    let size = op.ty.bytes();
+    for (k, result) in op.registers.iter().enumerate() {
+        let mut known = [u16::MAX; LANES];
+        for lane in bits(at.mask) {
+            let to = targets[lane] as usize + k * size as usize;
+            let (b, c) = operands(warp, op, k, lane);
+            let old = memory.load(to, size).unwrap_or(0);
+            if O::ACTIVE {
+                known[lane] = memory.written(to, size) as u16;
+                memory.mark(to, size, (1 << size) - 1);
+            }
+            memory.store(to, size, modify(what, op.ty, old, b, c));
+            if let Some(result) = result {
+                set(warp, *result, lane, old);
+            }
+        }
+        if O::ACTIVE {
+            observer.loaded(at, op, k, &known);
+        }
+    }
+}

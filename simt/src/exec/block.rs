@@ -1,0 +1,323 @@
+//! A block: its warps, shared memory and barriers.
+
+use super::collective::{self, barrier_number};
+use super::fault::{FaultKind, Raised};
+use super::observer::{At, Observer};
+use super::step::{self, Env, Flow, Random};
+use super::warp::{State, Warp};
+use crate::lower::sync::BarrierKind;
+use crate::memory::bytes::Bytes;
+
+/// One of the sixteen barriers.
+#[derive(Clone, Debug, Default)]
+struct Barrier {
+    arrived: u32,
+    count: Option<u32>,
+    /// True predicates and arrivals of a reducing barrier.
+    truths: u32,
+    voters: u32,
+    /// Warps that have arrived, for observers.
+    warps: Vec<u32>,
+}
+
+/// What belongs to a block rather than to a warp.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) index: u64,
+    pub(crate) shared: Bytes,
+    /// Instructions run by all warps.
+    pub(crate) steps: u64,
+    /// Whether lanes exited since barriers were last looked at.
+    pub(crate) exits: bool,
+    /// Warps that arrived at the cluster barrier, and whether it is open for waiting.
+    pub(crate) cluster_arrived: u32,
+    pub(crate) cluster_open: bool,
+    barriers: Vec<Barrier>,
+    dirty: bool,
+}
+
+/// How a slice of a block ended.
+pub(crate) enum Slice {
+    Done,
+    More,
+}
+
+/// A fault and where it was raised.
+pub(crate) struct BlockFault {
+    pub(crate) raised: Raised,
+    pub(crate) warp: u32,
+    pub(crate) pc: Option<u32>,
+}
+
+/// A block with its warps.
+pub(crate) struct Resident {
+    pub(crate) block: Block,
+    pub(crate) warps: Vec<Warp>,
+    random: Random,
+    next: usize,
+}
+
+/// Instructions a warp runs before the next warp's turn.
+const QUANTUM: u32 = 4096;
+
+impl Resident {
+    pub(crate) fn new(env: &Env<'_>, index: u64) -> Self {
+        let program = env.program;
+        let shared = program.dynamic_offset as usize + env.shape.dynamic_shared as usize;
+        let block = Block {
+            index,
+            shared: Bytes::poisoned(shared),
+            steps: 0,
+            exits: false,
+            cluster_arrived: 0,
+            cluster_open: true,
+            barriers: vec![Barrier::default(); 16],
+            dirty: false,
+        };
+        let warps = (0..env.shape.warps())
+            .map(|w| Warp::new(program, &env.shape, index, w))
+            .collect();
+        let random = Random(env.schedule.seed ^ index.wrapping_mul(0xd134_2543_de82_ef95));
+        Self {
+            block,
+            warps,
+            random,
+            next: 0,
+        }
+    }
+
+    /// Makes it ready for another block of the same launch.
+    pub(crate) fn restart(&mut self, env: &Env<'_>, index: u64) {
+        self.block.index = index;
+        self.block.shared.reset();
+        self.block.steps = 0;
+        self.block.exits = false;
+        self.block
+            .barriers
+            .iter_mut()
+            .for_each(|b| *b = Barrier::default());
+        self.warps
+            .iter_mut()
+            .for_each(|w| w.start(env.program, &env.shape, index));
+        self.random = Random(env.schedule.seed ^ index.wrapping_mul(0xd134_2543_de82_ef95));
+        self.next = 0;
+    }
+
+    /// Bytes it occupies.
+    pub(crate) fn bytes(env: &Env<'_>) -> u64 {
+        let p = env.program;
+        let shared = p.dynamic_offset + u64::from(env.shape.dynamic_shared);
+        let warp = u64::from(p.planes) * 128 + p.local_bytes * 64;
+        2 * shared + warp * u64::from(env.shape.warps())
+    }
+
+    /// Runs for about `budget` instructions.
+    pub(crate) fn run<O: Observer>(
+        &mut self,
+        env: &Env<'_>,
+        observer: &mut O,
+        budget: u64,
+    ) -> Result<Slice, BlockFault> {
+        let count = self.warps.len();
+        let mut idle = 0;
+        let mut spent = 0u64;
+        if env.schedule.explore {
+            self.next = self.random.below(count);
+        }
+        loop {
+            let at = self.next % count;
+            self.next = if env.schedule.explore {
+                self.random.below(count)
+            } else {
+                at + 1
+            };
+            let quantum = if env.schedule.explore {
+                1 + self.random.below(200) as u32
+            } else {
+                QUANTUM
+            };
+            let warp = &mut self.warps[at];
+            let ran = step::run(
+                env,
+                &mut self.block,
+                warp,
+                observer,
+                &mut self.random,
+                quantum,
+            )
+            .map_err(|(raised, pc)| BlockFault {
+                raised,
+                warp: at as u32,
+                pc: Some(pc),
+            })?;
+            self.block.steps += u64::from(ran);
+            spent += u64::from(ran);
+            let settled = self.settle(observer);
+            if ran > 0 || settled {
+                idle = 0;
+            } else {
+                idle += 1;
+            }
+            if idle >= count && (!env.schedule.explore || self.nothing_ready()) {
+                if self.warps.iter().all(Warp::done) {
+                    return Ok(Slice::Done);
+                }
+                if self.waits_for_cluster() {
+                    return Ok(Slice::More);
+                }
+                return Err(self.deadlock(env));
+            }
+            if spent >= budget {
+                return Ok(Slice::More);
+            }
+        }
+    }
+
+    fn nothing_ready(&self) -> bool {
+        !self
+            .warps
+            .iter()
+            .any(|w| w.splits.iter().any(|s| s.state == State::Ready))
+    }
+
+    fn waits_for_cluster(&self) -> bool {
+        self.warps
+            .iter()
+            .any(|w| w.splits.iter().any(|s| s.state == State::Cluster))
+    }
+
+    fn deadlock(&self, env: &Env<'_>) -> BlockFault {
+        let mut waiting: Vec<String> = Vec::new();
+        let mut first = None;
+        for warp in self.warps.iter() {
+            for split in &warp.splits {
+                let line = env.program.sites[split.pc as usize].line;
+                let what = match split.state {
+                    State::Barrier { id } => format!("barrier {id}"),
+                    State::Lanes { member } => {
+                        let missing = member & warp.live & !split.mask;
+                        format!("lanes {missing:#010x} of its warp")
+                    }
+                    State::Cluster => "the cluster".to_owned(),
+                    State::Ready => "nothing".to_owned(),
+                };
+                first = first.or(Some((warp.index, split.pc, split.mask.trailing_zeros())));
+                let lanes = split.mask.count_ones();
+                waiting.push(format!(
+                    "warp {} ({lanes} lanes) at line {line} for {what}",
+                    warp.index
+                ));
+            }
+        }
+        waiting.truncate(8);
+        let (warp, pc, lane) = first.unwrap_or((0, 0, 0));
+        let raised = Raised::new(FaultKind::Deadlock { waiting }, lane);
+        BlockFault {
+            raised,
+            warp,
+            pc: Some(pc),
+        }
+    }
+
+    /// Lets go what a completed barrier holds; true if it did.
+    fn settle<O: Observer>(&mut self, observer: &mut O) -> bool {
+        let block = &mut self.block;
+        if !std::mem::take(&mut block.dirty) && !std::mem::take(&mut block.exits) {
+            return false;
+        }
+        block.exits = false;
+        let live: u32 = self.warps.iter().filter(|w| w.live != 0).map(|_| 32).sum();
+        let mut any = false;
+        for (id, barrier) in block.barriers.iter_mut().enumerate() {
+            let expected = barrier.count.unwrap_or(live);
+            if barrier.arrived == 0 || barrier.arrived < expected {
+                continue;
+            }
+            let done = std::mem::take(barrier);
+            any = true;
+            if O::ACTIVE {
+                observer.barrier_complete(block.index, id as u32, &done.warps);
+            }
+            for warp in &mut self.warps {
+                open(warp, id as u32, &done);
+            }
+        }
+        any
+    }
+}
+
+/// Lets the lanes of a warp that wait at a barrier go on.
+fn open(warp: &mut Warp, id: u32, done: &Barrier) {
+    for i in 0..warp.splits.len() {
+        if warp.splits[i].state == (State::Barrier { id }) {
+            let mask = warp.splits[i].mask;
+            let pc = warp.splits[i].pc;
+            warp.splits[i].state = State::Ready;
+            warp.splits[i].pc = pc + 1;
+            if let Some(kind) = warp.take_reduction(pc) {
+                match kind {
+                    BarrierKind::Popc { d, .. } => {
+                        let out = warp.registers.narrow_mut(d);
+                        step::bits(mask).for_each(|lane| out[lane] = done.truths);
+                    }
+                    BarrierKind::Logic { d, and, .. } => {
+                        let value = if and {
+                            done.truths == done.voters
+                        } else {
+                            done.truths != 0
+                        };
+                        let bits = if value { u32::MAX } else { 0 };
+                        collective::set_predicate(warp, d, mask, bits);
+                    }
+                    BarrierKind::Sync | BarrierKind::Arrive => {}
+                }
+            }
+        }
+    }
+}
+
+/// Lanes arrive at a barrier of the block.
+#[allow(clippy::too_many_arguments, reason = "the operands of the instruction")]
+pub(crate) fn arrive<O: Observer>(
+    block: &mut Block,
+    warp: &mut Warp,
+    observer: &mut O,
+    at: usize,
+    here: At,
+    kind: BarrierKind,
+    id: u16,
+    count: Option<u16>,
+) -> Result<Flow, Raised> {
+    let lane = here.mask.trailing_zeros();
+    let first = lane as usize;
+    let number = barrier_number(warp.registers.narrow(id)[first], lane)?;
+    let count = count.map(|c| warp.registers.narrow(c)[first]);
+    if let Some(count) = count.filter(|c| *c == 0 || *c % 32 != 0 || *c > 1024) {
+        return Err(Raised::new(FaultKind::BarrierCount { count }, lane));
+    }
+    if O::ACTIVE {
+        observer.barrier_arrive(here, warp.live, number as u32, count);
+    }
+    let barrier = &mut block.barriers[number];
+    barrier.count = barrier.count.or(count);
+    // The hardware counts whole warps; lanes that come apart count one by one.
+    let whole = here.mask == warp.live;
+    barrier.arrived += if whole { 32 } else { here.mask.count_ones() };
+    if !barrier.warps.contains(&warp.index) {
+        barrier.warps.push(warp.index);
+    }
+    if let BarrierKind::Popc { p, .. } | BarrierKind::Logic { p, .. } = kind {
+        let truths = warp.registers.predicates[usize::from(p)] & here.mask;
+        barrier.truths += truths.count_ones();
+        barrier.voters += here.mask.count_ones();
+    }
+    block.dirty = true;
+    if kind == BarrierKind::Arrive {
+        return Ok(Flow::Next);
+    }
+    warp.splits[at].state = State::Barrier { id: number as u32 };
+    if collective::barrier_result(kind).is_some() {
+        warp.reductions.push((here.pc, kind));
+    }
+    Ok(Flow::Choose)
+}

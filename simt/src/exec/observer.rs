@@ -1,0 +1,86 @@
+//! The one interface through which checkers and counters see a run. The core knows none of them.
+
+use super::registers::{LANES, Registers};
+use crate::lower::program::{MemoryOp, Program, Scope};
+use crate::lower::sync::SyncOp;
+use crate::memory::device::Allocation;
+use crate::ptx::types::Space;
+
+/// Which warp of which block does something, and where.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the checkers that read this follow")]
+pub(crate) struct At {
+    /// Index of the block in the grid.
+    pub(crate) block: u64,
+    /// Index of the warp in the block.
+    pub(crate) warp: u32,
+    /// Index of the instruction.
+    pub(crate) pc: u32,
+    /// Lanes taking part.
+    pub(crate) mask: u32,
+}
+
+/// A checked access, about to happen.
+#[allow(dead_code, reason = "the checkers that read this follow")]
+pub(crate) struct AccessEvent<'a> {
+    /// Who and where.
+    pub(crate) at: At,
+    /// The instruction.
+    pub(crate) op: &'a MemoryOp,
+    /// The space it goes to; never generic.
+    pub(crate) space: Space,
+    /// Offsets in the space or, for device memory, in the allocation. Lanes outside the mask
+    /// hold anything.
+    pub(crate) offsets: &'a [u64; LANES],
+    /// The allocation, for device memory.
+    pub(crate) allocation: Option<&'a Allocation>,
+    /// Bytes each lane touches.
+    pub(crate) bytes: u32,
+}
+
+/// What a lane knows of the bytes of a value: one bit per byte.
+pub(crate) type Known = [u16; LANES];
+
+/// Hooks. Each has a default that does nothing, and [`Off`] removes the calls.
+pub(crate) trait Observer {
+    /// Whether any hook does something.
+    const ACTIVE: bool;
+
+    /// A block starts, with this many warps.
+    fn block_start(&mut self, _block: u64, _warps: u32) {}
+    /// A block ended.
+    fn block_end(&mut self, _block: u64) {}
+    /// Arithmetic ran: `count` instructions from `at.pc` on.
+    fn straight(&mut self, _program: &Program, _at: At, _count: u32, _registers: &Registers) {}
+    /// Any other instruction runs.
+    fn instruction(&mut self, _program: &Program, _at: At, _registers: &Registers) {}
+    /// Memory is accessed.
+    fn access(&mut self, _event: &AccessEvent<'_>) {}
+    /// Which bytes of loaded values were ever written, per element.
+    fn loaded(&mut self, _at: At, _op: &MemoryOp, _element: usize, _known: &Known) {}
+    /// Which bytes of a value about to be stored hold something.
+    fn stored(&mut self, _at: At, _op: &MemoryOp, _element: usize) -> Known {
+        [u16::MAX; LANES]
+    }
+    /// Which lanes of the addresses hold something.
+    fn fence(&mut self, _at: At, _scope: Scope) {}
+    /// A conditional branch: lanes taken out of `at.mask`.
+    fn branch(&mut self, _at: At, _taken: u32) {}
+    /// A warp operation is about to run; `member` is its mask, `live` the lanes not exited.
+    fn warp_sync(&mut self, _at: At, _op: &SyncOp, _member: u32, _live: u32) {}
+    /// A shuffle reads, in lane i, from lane `source[i]`.
+    fn shuffle(&mut self, _at: At, _op: &SyncOp, _source: &[u8; LANES], _member: u32) {}
+    /// Lanes arrive at a barrier of the block.
+    fn barrier_arrive(&mut self, _at: At, _live: u32, _id: u32, _count: Option<u32>) {}
+    /// A barrier completes for these warps.
+    fn barrier_complete(&mut self, _block: u64, _id: u32, _warps: &[u32]) {}
+    /// Lanes exit.
+    fn exit(&mut self, _at: At) {}
+}
+
+/// No checker, no counter.
+pub(crate) struct Off;
+
+impl Observer for Off {
+    const ACTIVE: bool = false;
+}

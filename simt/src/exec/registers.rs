@@ -1,0 +1,141 @@
+//! Registers of a warp: planes of 32 lanes, and predicates of one bit per lane.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Lanes of a warp.
+pub const LANES: usize = 32;
+/// The mask of a whole warp.
+pub const FULL: u32 = u32::MAX;
+
+/// 32 lanes of 32 bits. A 64-bit register is two planes holding 32 consecutive `u64`.
+#[derive(Clone, Copy, Pod, Zeroable, Debug)]
+#[repr(C, align(64))]
+pub struct Plane(pub [u32; LANES]);
+
+/// All registers of one warp.
+#[derive(Clone, Debug)]
+pub struct Registers {
+    /// Values.
+    pub planes: Vec<Plane>,
+    /// Truth values, one bit per lane.
+    pub predicates: Vec<u32>,
+}
+
+/// A type that a register can hold for 32 lanes.
+pub trait Lane: Copy {
+    /// Reads all lanes of the register that begins at plane `at`.
+    fn read(registers: &Registers, at: u16) -> [Self; LANES];
+    /// Writes the lanes of `mask`.
+    fn write(registers: &mut Registers, at: u16, mask: u32, values: [Self; LANES]);
+}
+
+#[inline(always)]
+fn blend<T: Copy>(old: &mut [T; LANES], mask: u32, new: [T; LANES]) {
+    if mask == FULL {
+        *old = new;
+    } else {
+        for i in 0..LANES {
+            old[i] = if mask >> i & 1 != 0 { new[i] } else { old[i] };
+        }
+    }
+}
+
+impl Registers {
+    /// A 64-bit register.
+    #[inline(always)]
+    pub fn wide(&self, at: u16) -> &[u64; LANES] {
+        let at = usize::from(at);
+        let pair: &[Plane; 2] = self.planes[at..at + 2].try_into().expect("two planes");
+        bytemuck::cast_ref(pair)
+    }
+
+    /// A 64-bit register, to be written.
+    #[inline(always)]
+    pub fn wide_mut(&mut self, at: u16) -> &mut [u64; LANES] {
+        let at = usize::from(at);
+        let pair: &mut [Plane; 2] = (&mut self.planes[at..at + 2])
+            .try_into()
+            .expect("two planes");
+        bytemuck::cast_mut(pair)
+    }
+
+    /// A 32-bit register.
+    #[inline(always)]
+    pub fn narrow(&self, at: u16) -> &[u32; LANES] {
+        &self.planes[usize::from(at)].0
+    }
+
+    /// A 32-bit register, to be written.
+    #[inline(always)]
+    pub fn narrow_mut(&mut self, at: u16) -> &mut [u32; LANES] {
+        &mut self.planes[usize::from(at)].0
+    }
+}
+
+macro_rules! narrow_lane {
+    ($($t:ty),*) => {$(
+        impl Lane for $t {
+            #[inline(always)]
+            fn read(registers: &Registers, at: u16) -> [Self; LANES] {
+                bytemuck::cast(*registers.narrow(at))
+            }
+            #[inline(always)]
+            fn write(registers: &mut Registers, at: u16, mask: u32, values: [Self; LANES]) {
+                blend(registers.narrow_mut(at), mask, bytemuck::cast(values));
+            }
+        }
+    )*};
+}
+narrow_lane!(u32, i32, f32);
+
+macro_rules! wide_lane {
+    ($($t:ty),*) => {$(
+        impl Lane for $t {
+            #[inline(always)]
+            fn read(registers: &Registers, at: u16) -> [Self; LANES] {
+                bytemuck::cast(*registers.wide(at))
+            }
+            #[inline(always)]
+            fn write(registers: &mut Registers, at: u16, mask: u32, values: [Self; LANES]) {
+                blend(registers.wide_mut(at), mask, bytemuck::cast(values));
+            }
+        }
+    )*};
+}
+wide_lane!(u64, i64, f64);
+
+macro_rules! short_lane {
+    ($($t:ty, $u:ty);*) => {$(
+        impl Lane for $t {
+            #[inline(always)]
+            fn read(registers: &Registers, at: u16) -> [Self; LANES] {
+                let from = registers.narrow(at);
+                std::array::from_fn(|i| from[i] as $t)
+            }
+            #[inline(always)]
+            fn write(registers: &mut Registers, at: u16, mask: u32, values: [Self; LANES]) {
+                let values = std::array::from_fn(|i| u32::from(values[i] as $u));
+                blend(registers.narrow_mut(at), mask, values);
+            }
+        }
+    )*};
+}
+short_lane!(u16, u16; i16, u16; u8, u8; i8, u8);
+
+impl Lane for bool {
+    #[inline(always)]
+    fn read(registers: &Registers, at: u16) -> [Self; LANES] {
+        let mask = registers.predicates[usize::from(at)];
+        std::array::from_fn(|i| mask >> i & 1 != 0)
+    }
+
+    #[inline(always)]
+    fn write(registers: &mut Registers, at: u16, mask: u32, values: [Self; LANES]) {
+        let mut bits = 0;
+        for (i, value) in values.into_iter().enumerate() {
+            bits |= u32::from(value) << i;
+        }
+        let old = &mut registers.predicates[usize::from(at)];
+        *old = *old & !mask | bits & mask;
+    }
+}

@@ -1,0 +1,5 @@
+//! Matrix instructions.
+
+/// A matrix operation.
+#[derive(Clone, Debug)]
+pub(crate) enum MatrixOp {}

@@ -1,0 +1,102 @@
+//! Memory that one block alone can touch: shared, local, constant, parameters.
+
+/// Bytes and, for each, whether it was written.
+#[derive(Clone, Debug, Default)]
+pub struct Bytes {
+    data: Vec<u8>,
+    written: Vec<u8>,
+}
+
+impl Bytes {
+    /// `size` bytes that hold nothing.
+    pub fn poisoned(size: usize) -> Self {
+        Self {
+            data: vec![0; size],
+            written: vec![0; size],
+        }
+    }
+
+    /// Bytes with values.
+    pub fn filled(data: Vec<u8>) -> Self {
+        let written = vec![1; data.len()];
+        Self { data, written }
+    }
+
+    /// Their number.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// Makes all bytes hold nothing.
+    pub fn reset(&mut self) {
+        self.written.fill(0);
+    }
+
+    /// Reads 1, 2, 4 or 8 bytes; `None` outside.
+    #[inline(always)]
+    pub fn load(&self, at: usize, size: u32) -> Option<u64> {
+        Some(match size {
+            4 => u64::from(u32::from_le_bytes(
+                self.data.get(at..at + 4)?.try_into().ok()?,
+            )),
+            8 => u64::from_le_bytes(self.data.get(at..at + 8)?.try_into().ok()?),
+            2 => u64::from(u16::from_le_bytes(
+                self.data.get(at..at + 2)?.try_into().ok()?,
+            )),
+            _ => u64::from(*self.data.get(at)?),
+        })
+    }
+
+    /// Writes 1, 2, 4 or 8 bytes; false outside.
+    #[inline(always)]
+    pub fn store(&mut self, at: usize, size: u32, value: u64) -> bool {
+        let Some(to) = self.data.get_mut(at..at + size as usize) else {
+            return false;
+        };
+        match size {
+            4 => to.copy_from_slice(&(value as u32).to_le_bytes()),
+            8 => to.copy_from_slice(&value.to_le_bytes()),
+            2 => to.copy_from_slice(&(value as u16).to_le_bytes()),
+            _ => to[0] = value as u8,
+        }
+        true
+    }
+
+    /// One bit for each of up to 16 bytes inside: whether it was written.
+    #[inline(always)]
+    pub fn written(&self, at: usize, size: u32) -> u32 {
+        let Some(flags) = self.written.get(at..at + size as usize) else {
+            return 0;
+        };
+        flags
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (i, flag)| bits | u32::from(*flag) << i)
+    }
+
+    /// Notes which of the bytes hold values, by the bits of `which`.
+    #[inline(always)]
+    pub fn mark(&mut self, at: usize, size: u32, which: u32) {
+        let Some(flags) = self.written.get_mut(at..at + size as usize) else {
+            return;
+        };
+        if which == (1u32 << size) - 1 {
+            flags.fill(1);
+        } else {
+            for (i, flag) in flags.iter_mut().enumerate() {
+                *flag = (which >> i & 1) as u8;
+            }
+        }
+    }
+
+    /// All bytes.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
