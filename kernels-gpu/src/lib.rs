@@ -32,6 +32,7 @@
     )
 )]
 
+pub mod beam_search;
 #[cfg(any(target_arch = "nvptx64", doc))]
 pub mod device;
 mod entry;

@@ -218,12 +218,8 @@ fn check(parameters: &Parameters, options: &Options<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The rung for a shape. Short rows do not fill a block. Below four blocks on each multiprocessor
-/// of a large GPU rows are split, but not into parts so short that sorting and merging their k best
-/// would outweigh reading them.
+/// The rung for a shape. Short rows do not fill a block.
 fn choose(parameters: &Parameters) -> Rung {
-    const SHORT: usize = 2048;
-    const BLOCKS: usize = 4 * 132;
     let Parameters {
         rows,
         vocabulary,
@@ -233,16 +229,14 @@ fn choose(parameters: &Parameters) -> Rung {
     if k <= WARP_MAX_K as usize && vocabulary <= SHORT {
         return Rung::Warp;
     }
-    let shortest = (32 * k).max(4 * SHORT);
-    let parts = (vocabulary / shortest)
-        .min(BLOCKS.div_ceil(rows))
-        .min(MAX_SPLITS as usize);
-    if parts > 1 {
-        Rung::Split(parts)
-    } else {
-        Rung::Block
+    match Parts::choose(rows, vocabulary, k).count {
+        1 => Rung::Block,
+        parts => Rung::Split(parts),
     }
 }
+
+/// Rows up to this are read by a block in a step or two.
+const SHORT: usize = 2048;
 
 /// How a row is cut.
 #[derive(Clone, Copy, Debug)]
@@ -261,6 +255,18 @@ impl Parts {
             count: vocabulary.div_ceil(columns),
             columns,
         }
+    }
+
+    /// The parts for a shape. Below four blocks on each multiprocessor of a large GPU rows are split,
+    /// but not into parts so short that sorting and merging their k best would outweigh reading
+    /// them.
+    pub(crate) fn choose(rows: usize, vocabulary: usize, k: usize) -> Parts {
+        const BLOCKS: usize = 4 * 132;
+        let shortest = (32 * k).max(4 * SHORT);
+        let parts = (vocabulary / shortest)
+            .min(BLOCKS.div_ceil(rows))
+            .clamp(1, MAX_SPLITS as usize);
+        Parts::of(vocabulary, parts)
     }
 }
 
