@@ -2,7 +2,7 @@
 
 use super::THREADS;
 use super::key::{key, rank, rank_of};
-use super::selection::Selection;
+use super::selection::{Selection, thread_idx_x_again};
 use crate::device::float::{LN_2, LOG2_E, ex2_approx, lg2_approx};
 use crate::device::global::load4_streaming;
 use crate::device::half::{Bf16, Bf16x2, Element, F16, F16x2};
@@ -161,17 +161,20 @@ pub(crate) unsafe fn scan<T: Packed, R: Rules>(
             if quad + THREADS < quads {
                 words = load(quad + THREADS);
             }
-        } else if me < edges {
-            column = span.begin + me;
-            if me >= head {
-                column += quads * T::LANES;
-            }
-            present = 1;
-            let at = span.row_start + column as usize;
-            // SAFETY: the column lies in the span.
-            unsafe {
-                values[0] = (*span.logits.add(at)).to_f32();
-                rules.see(at, 1, &mut values);
+        } else {
+            let me = thread_idx_x_again();
+            if me < edges {
+                column = span.begin + me;
+                if me >= head {
+                    column += quads * T::LANES;
+                }
+                present = 1;
+                let at = span.row_start + column as usize;
+                // SAFETY: the column lies in the span.
+                unsafe {
+                    values[0] = (*span.logits.add(at)).to_f32();
+                    rules.see(at, 1, &mut values);
+                }
             }
         }
 

@@ -154,10 +154,11 @@ fn power_of_two(n: u32) -> u32 {
     }
 }
 
-/// [`thread_idx_x`], read where it stands. Known to be the same throughout, it would have the
-/// network's dozens of conditions computed ahead of the scan and kept in registers all through it.
+/// [`thread_idx_x`], read where it stands. Known to be the same throughout, it would have what
+/// follows from it, the sorting network's dozens of conditions among that, computed ahead of the scan
+/// and kept in registers all through it.
 #[inline(always)]
-fn thread_idx_x_again() -> u32 {
+pub(super) fn thread_idx_x_again() -> u32 {
     let index: u32;
     // SAFETY: reads a register that is constant for the thread's whole life.
     unsafe { asm!("mov.u32 {o}, %tid.x;", o = out(reg32) index, options(nomem, nostack)) }
