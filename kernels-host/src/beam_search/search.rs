@@ -151,8 +151,8 @@ impl BeamSearch {
     /// let device: Arc<dyn Device> = Vm::new();
     /// let search = BeamSearch::new(&device, Rules::new(2, 9))?;
     /// let found = search.run(&mut Counting(device.clone()), &[&[1, 2, 3, 4, 5], &[7]])?;
-    /// assert_eq!(found[0][0].tokens, [7, 9]);
-    /// assert_eq!(found[1][0].tokens, [9]);
+    /// assert_eq!(found[0][0].tokens, [6, 7, 8, 9]);
+    /// assert_eq!(found[1][0].tokens, [8, 9]);
     /// # Ok::<(), Error>(())
     /// ```
     ///
