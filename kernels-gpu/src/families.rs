@@ -1,9 +1,10 @@
 //! All families. The host's list: the device is built one family at a time and never sees it.
 
-use crate::{Family, layernorm_backward, probes, softmax_topk, ternary_matmul};
+use crate::{Family, beam_search, layernorm_backward, probes, softmax_topk, ternary_matmul};
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
+    beam_search::FAMILY,
     layernorm_backward::FAMILY,
     probes::FAMILY,
     softmax_topk::FAMILY,

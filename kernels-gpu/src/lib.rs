@@ -32,6 +32,7 @@
     )
 )]
 
+pub mod beam_search;
 #[cfg(any(target_arch = "nvptx64", doc))]
 pub mod device;
 mod entry;
@@ -41,6 +42,7 @@ pub mod layernorm_backward;
 pub mod probes;
 pub mod softmax_topk;
 pub mod ternary_matmul;
+pub mod topk;
 
 pub use entry::{Entry, Family};
 #[cfg(not(target_arch = "nvptx64"))]

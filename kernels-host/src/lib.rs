@@ -7,8 +7,9 @@
 //! * [`Module`] and [`Kernel`]: PTX, ours ([`Module::embedded`]) or anyone's ([`Module::parse`]),
 //!   with the signature its own text declares.
 //! * [`launch`]: every launch is checked against that signature and the device's limits.
-//! * [`softmax_topk`]: the kernels, a module a family.
+//! * [`beam_search`], [`softmax_topk`]: the kernels, a module a family.
 
+pub mod beam_search;
 mod buffer;
 mod cuda;
 mod device;

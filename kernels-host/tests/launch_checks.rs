@@ -1,7 +1,9 @@
 //! What is refused before a device hears of it, and what is not. On the recorder: what was refused
 //! must not be among its calls.
 
-use kernels_host::softmax_topk::{Outputs, Parameters, softmax_topk};
+use kernels_host::softmax_topk::{
+    Options, Outputs, Parameters, Rung, softmax_topk, softmax_topk_with,
+};
 use kernels_host::{Arg, Buffer, Call, Device, Error, LaunchConfig, Module, Recorder, launch};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -244,6 +246,68 @@ fn memory_is_given_back() {
     assert!(matches!(error, Error::Memory { .. }), "{error}");
 }
 
+#[test]
+fn options_of_softmax_topk_that_do_not_fit_are_refused() {
+    let bench = Bench::new();
+    let device = &bench.device;
+    let (rows, vocabulary) = (2, 3000);
+    let logits = Buffer::<half::f16>::uninit(device, rows * vocabulary).expect("allocated");
+    let run = |k: usize, ks: Option<&[usize]>, rung: Rung, logits: &Buffer<half::f16>| {
+        let mut probability = Buffer::<f32>::uninit(device, rows * k).expect("allocated");
+        let mut index = Buffer::<i32>::uninit(device, rows * k).expect("allocated");
+        let mut lse = Buffer::<f32>::uninit(device, rows).expect("allocated");
+        let before = bench.recorder.launches().len();
+        let outcome = softmax_topk_with(
+            Parameters {
+                rows,
+                vocabulary,
+                k,
+                temperature: 1.0,
+            },
+            Options {
+                ks,
+                rung: Some(rung),
+            },
+            logits,
+            None,
+            Outputs {
+                probability: &mut probability,
+                index: &mut index,
+                lse: &mut lse,
+            },
+        );
+        let launched = bench.recorder.launches().split_off(before);
+        (outcome.err().map(|error| error.to_string()), launched)
+    };
+    for (k, ks, rung, why) in [
+        (33, None, Rung::Warp, "the kernel's limit is 32"),
+        (1025, None, Rung::Block, "the kernel's limit is 1024"),
+        (9, Some(&[9, 10][..]), Rung::Block, "`ks` is 10 for row 1"),
+        (9, Some(&[0, 9]), Rung::Block, "`ks` is 0 for row 0"),
+        (9, Some(&[9]), Rung::Block, "`ks` holds 1 elements; 2"),
+        (9, None, Rung::Split(0), "`parts` is 0"),
+        (9, None, Rung::Split(257), "`parts` is 257"),
+    ] {
+        let (refused, launched) = run(k, ks, rung, &logits);
+        let refused = refused.expect(why);
+        assert!(refused.contains(why), "{refused}");
+        assert!(launched.is_empty(), "{why}");
+    }
+    let (refused, launched) = run(9, Some(&[1, 9]), Rung::Split(4), &logits);
+    assert_eq!(refused, None);
+    assert_eq!(launched, ["softmax_topk_block_f16", "softmax_topk_merge"]);
+
+    let elsewhere: Arc<dyn Device> = Recorder::new();
+    let foreign = Buffer::uninit(&elsewhere, rows * vocabulary).expect("allocated");
+    let (refused, launched) = run(9, None, Rung::Block, &foreign);
+    assert!(
+        refused
+            .expect("another device's")
+            .contains("another device")
+    );
+    assert!(launched.is_empty());
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(values in proptest::collection::vec(any::<i32>(), 0..100)) {
@@ -278,7 +342,7 @@ proptest! {
             masked.then_some(&mask),
             Outputs { probability: &mut probability, index: &mut index, lse: &mut lse },
         );
-        let fits = rows > 0 && (1..=vocabulary.min(32)).contains(&k)
+        let fits = rows > 0 && (1..=vocabulary).contains(&k)
             && temperature > 0.0 && temperature.is_finite() && !(masked && spare > 0);
         prop_assert_eq!(outcome.is_ok(), fits, "{:?}", outcome);
         prop_assert_eq!(bench.recorder.launches().len(), usize::from(fits));

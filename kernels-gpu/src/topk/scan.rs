@@ -1,0 +1,351 @@
+//! One pass over a row, or a part of one.
+
+use super::THREADS;
+use super::key::{key, rank, rank_of};
+use super::selection::Selection;
+use crate::device::float::{LN_2, LOG2_E, ex2_approx, lg2_approx};
+use crate::device::global::load4_streaming;
+use crate::device::half::{Bf16, Bf16x2, Element, F16, F16x2};
+use crate::device::reduce::{self, Merge, OnlineSoftmax};
+use crate::device::shared::Shared;
+use crate::device::thread::{sync_threads_or, thread_idx_x};
+use crate::shared_tile;
+use core::arch::asm;
+
+shared_tile!(fn topk_scratch: [u32; 64]);
+
+/// Values of a quad: f32 fills four, the others stay −inf.
+type Values = [f32; 8];
+
+/// A number that is read four words at a time.
+pub(crate) trait Packed: Element {
+    /// How many are in four words.
+    const LANES: u32;
+    /// The values of four words.
+    fn unpack(words: [u32; 4]) -> Values;
+}
+
+impl Packed for f32 {
+    const LANES: u32 = 4;
+    #[inline(always)]
+    fn unpack([a, b, c, d]: [u32; 4]) -> Values {
+        let none = f32::NEG_INFINITY;
+        let bits = f32::from_bits;
+        [bits(a), bits(b), bits(c), bits(d), none, none, none, none]
+    }
+}
+
+impl Packed for F16 {
+    const LANES: u32 = 8;
+    #[inline(always)]
+    fn unpack(words: [u32; 4]) -> Values {
+        let [(a, b), (c, d), (e, f), (g, h)] = words.map(|word| F16x2(word).to_f32());
+        [a, b, c, d, e, f, g, h]
+    }
+}
+
+impl Packed for Bf16 {
+    const LANES: u32 = 8;
+    #[inline(always)]
+    fn unpack(words: [u32; 4]) -> Values {
+        let [(a, b), (c, d), (e, f), (g, h)] = words.map(|word| Bf16x2(word).to_f32());
+        [a, b, c, d, e, f, g, h]
+    }
+}
+
+/// What a family does with the logits it reads.
+pub(crate) trait Rules: Copy {
+    /// The logits from `at` on as the softmax sees them. `at` is a multiple of `lanes`, or `lanes`
+    /// is 1.
+    ///
+    /// # Safety
+    /// The launch gives `lanes` logits from `at` on, and all that belongs to them.
+    unsafe fn see(self, at: usize, lanes: u32, values: &mut Values);
+    /// Whether a column with this value may be chosen.
+    fn may_enter(self, column: u32, value: f32) -> bool;
+}
+
+/// Columns `begin..end` of a row whose first logit is `logits[row_start]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Span<T> {
+    /// All logits, aligned to 16 bytes.
+    pub(crate) logits: *const T,
+    /// Where the row starts.
+    pub(crate) row_start: usize,
+    /// The first column.
+    pub(crate) begin: u32,
+    /// The column behind the last.
+    pub(crate) end: u32,
+}
+
+/// A thread's softmax state over raw values: `sum = Σ exp2((x − max)·scale)`.
+#[derive(Clone, Copy)]
+struct State {
+    max: f32,
+    sum: f32,
+}
+
+impl State {
+    /// Adds a quad. The sum becomes NaN by a NaN or +inf and stays it.
+    #[inline(always)]
+    fn add<const LANES: usize>(&mut self, values: &Values, top: f32, scale: f32) {
+        if top > self.max {
+            // Of nothing the sum is 0, and exp2(−inf) keeps it so.
+            self.sum *= ex2_approx((self.max - top) * scale);
+            self.max = top;
+        }
+        // While all is −inf, −inf − max would be NaN.
+        let max = if self.max == f32::NEG_INFINITY {
+            0.0
+        } else {
+            self.max
+        };
+        for value in values.iter().take(LANES) {
+            self.sum += ex2_approx((value - max) * scale);
+        }
+    }
+}
+
+/// Scans `span` into `selection`, which is pruned and sorted at the end. Returns the block's total
+/// over values times `inverse_temperature`; its sum is NaN when a NaN or +inf was seen. Collective.
+///
+/// # Safety
+/// The launch gives the span's logits and what `rules` reads; the selection is new.
+#[inline(always)]
+pub(crate) unsafe fn scan<T: Packed, R: Rules>(
+    span: Span<T>,
+    rules: R,
+    inverse_temperature: f32,
+    selection: &mut Selection,
+) -> OnlineSoftmax {
+    let me = thread_idx_x();
+    let scale = LOG2_E * inverse_temperature;
+    let start = span.row_start + span.begin as usize;
+    let length = span.end - span.begin;
+    // Up to the first aligned quad; then whole quads; what is left at both ends is one last step.
+    let head = (start as u32).wrapping_neg() % T::LANES;
+    let head = if head < length { head } else { length };
+    let quads = (length - head) / T::LANES;
+    let edges = length - quads * T::LANES;
+    let steps = quads.div_ceil(THREADS);
+    // SAFETY: at most at the span's end.
+    let aligned = unsafe { span.logits.add(start + head as usize) }.cast::<u32>();
+    // SAFETY: of a quad below `quads`, all of whose logits lie in the span.
+    let load = |quad: u32| unsafe { load4_streaming(aligned.add(4 * quad as usize)) };
+
+    let mut state = State {
+        max: f32::NEG_INFINITY,
+        sum: 0.0,
+    };
+    let mut words = [0; 4];
+    if me < quads {
+        words = load(me);
+    }
+    let mut step = 0;
+    loop {
+        let last = step == steps;
+        let now = unknown(step);
+        let mut values = [f32::NEG_INFINITY; 8];
+        let mut column = 0;
+        let mut present = 0_u32;
+        if !last {
+            let quad = step * THREADS + me;
+            if quad < quads {
+                column = span.begin + head + quad * T::LANES;
+                present = (1 << T::LANES) - 1;
+                values = T::unpack(words);
+                // SAFETY: the quad's logits lie in the span.
+                unsafe {
+                    rules.see(span.row_start + column as usize, T::LANES, &mut values);
+                }
+            }
+            // On its way while this step is worked on.
+            if quad + THREADS < quads {
+                words = load(quad + THREADS);
+            }
+        } else {
+            // The same number, but not known to be: what follows from it is not computed ahead of
+            // the loop and kept in registers all through it.
+            let me = me.wrapping_add(now).wrapping_sub(steps);
+            if me < edges {
+                column = span.begin + me;
+                if me >= head {
+                    column += quads * T::LANES;
+                }
+                present = 1;
+                let at = span.row_start + column as usize;
+                // SAFETY: the column lies in the span.
+                unsafe {
+                    values[0] = (*span.logits.add(at)).to_f32();
+                    rules.see(at, 1, &mut values);
+                }
+            }
+        }
+
+        let top = values.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+        if T::LANES == 4 {
+            state.add::<4>(&values, top, scale);
+        } else {
+            state.add::<8>(&values, top, scale);
+        }
+
+        // Quads come in rising order, so one that only ties with the floor comes behind it. The
+        // ends of the row come last, and a tie there may be in front: sorting decides.
+        let floor = if last {
+            selection.floor.saturating_sub(1)
+        } else {
+            selection.floor
+        };
+        let mut wanted = 0;
+        if rank(top) > floor {
+            for (e, value) in values.iter().enumerate() {
+                let e = e as u32;
+                if present >> e & 1 != 0
+                    && rank(*value) > floor
+                    && rules.may_enter(column + e, *value)
+                {
+                    wanted |= 1 << e;
+                }
+            }
+        }
+        // SAFETY: at most eight keys a thread, then the end of the step.
+        unsafe {
+            let full = selection.push(wanted, |e| key(rank(pick(&values, e)), column + e));
+            selection.end_step(full || last);
+        }
+        if last {
+            break;
+        }
+        step += 1;
+    }
+
+    let spoilt = sync_threads_or(state.sum.is_nan());
+    // SAFETY: this module's scratch.
+    let mut total = unsafe {
+        reduce::block(
+            scratch(),
+            OnlineSoftmax {
+                max: state.max * inverse_temperature,
+                sum: state.sum,
+            },
+        )
+    };
+    if spoilt {
+        total.sum = f32::NAN;
+    }
+    total
+}
+
+/// Leaves a part's best `width` keys, 0 where there are fewer, and its softmax state at place
+/// `part` of the workspace. Collective.
+///
+/// # Safety
+/// The launch gives `width` keys and two floats for each part; these are the block's.
+#[inline(always)]
+pub(crate) unsafe fn leave(
+    part: u32,
+    width: u32,
+    selection: Selection,
+    state: OnlineSoftmax,
+    keys: *mut u64,
+    states: *mut f32,
+) {
+    let part = part as usize;
+    let mut place = thread_idx_x();
+    // SAFETY: place < width, and each place is one thread's.
+    unsafe {
+        while place < width {
+            *keys.add(part * width as usize + place as usize) = selection.best(place);
+            place += THREADS;
+        }
+        if thread_idx_x() == 0 {
+            *states.add(2 * part) = state.max;
+            *states.add(2 * part + 1) = state.sum;
+        }
+    }
+}
+
+/// Sorts `count` keys from memory into `selection`; keys of 0 are none. Of equal ranks the lower
+/// index must stand in front. Collective.
+///
+/// # Safety
+/// The launch gives `count` keys; the selection is new.
+#[inline(always)]
+pub(crate) unsafe fn gather(count: u32, selection: &mut Selection, read: impl Fn(u32) -> u64) {
+    let mut first = 0;
+    loop {
+        let at = first + thread_idx_x();
+        let candidate = if at < count { read(at) } else { 0 };
+        let beats = rank_of(candidate) > selection.floor;
+        let last = first + THREADS >= count;
+        // SAFETY: one key a thread, then the end of the step.
+        unsafe {
+            let full = selection.push_one(beats, candidate);
+            selection.end_step(full || last);
+        }
+        if last {
+            return;
+        }
+        first += THREADS;
+    }
+}
+
+/// The total of `parts` (at most 256) softmax states in memory. The sum is NaN when any is.
+/// Collective.
+///
+/// # Safety
+/// The launch gives `2·parts` floats from `states` on.
+#[inline(always)]
+pub(crate) unsafe fn gather_states(states: *const f32, parts: u32) -> OnlineSoftmax {
+    let me = thread_idx_x();
+    let mut state = OnlineSoftmax::IDENTITY;
+    if me < parts {
+        // SAFETY: below `parts`.
+        unsafe {
+            state.max = *states.add(2 * me as usize);
+            state.sum = *states.add(2 * me as usize + 1);
+        }
+    }
+    let spoilt = sync_threads_or(state.sum.is_nan());
+    // SAFETY: this module's scratch.
+    let mut total = unsafe { reduce::block(scratch(), state) };
+    if spoilt {
+        total.sum = f32::NAN;
+    }
+    total
+}
+
+/// log Σ exp of a state: −inf of nothing, NaN of a spoilt one.
+#[inline(always)]
+pub(crate) fn lse(state: OnlineSoftmax) -> f32 {
+    state.max + lg2_approx(state.sum) * LN_2
+}
+
+/// The value, of which the compiler knows nothing any more.
+#[inline(always)]
+fn unknown(value: u32) -> u32 {
+    let same: u32;
+    // SAFETY: a copy.
+    unsafe {
+        asm!("mov.u32 {o}, {i};", o = out(reg32) same, i = in(reg32) value,
+            options(nomem, nostack));
+    }
+    same
+}
+
+#[inline(always)]
+fn scratch() -> Shared<u32> {
+    topk_scratch()
+}
+
+/// `values[e]` without an index that would move the array to local memory.
+#[inline(always)]
+fn pick(values: &Values, e: u32) -> f32 {
+    let mut picked = values[0];
+    for (i, value) in values.iter().enumerate().skip(1) {
+        if e == i as u32 {
+            picked = *value;
+        }
+    }
+    picked
+}
