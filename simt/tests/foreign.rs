@@ -182,6 +182,7 @@ fn run(folder: &Path, launch: &Launch) -> Result<(), String> {
             block: launch.block,
             shared,
             arguments,
+            clean: true,
         },
     )?;
     let wrong: Vec<String> = (expectations.iter().zip(&after))

@@ -17,6 +17,8 @@ pub struct Launch<'a> {
     pub block: [u32; 3],
     pub shared: u32,
     pub arguments: Vec<Argument>,
+    /// Whether anything that a checker finds, unless it is benign, is a failure.
+    pub clean: bool,
 }
 
 /// Instructions after which a test is taken to hang: the longest needs some 100 000.
@@ -59,9 +61,14 @@ pub fn run(text: &str, launch: &Launch<'_>) -> Result<Vec<Vec<u8>>, String> {
         max_steps: MAX_STEPS,
         ..Options::default()
     };
-    machine
+    let report = machine
         .launch(&loaded, &extent, &options)
         .map_err(|e| shown(&e))?;
+    // Triton's replicated layouts let several lanes store one value.
+    let mut serious = report.findings.iter().filter(|f| !f.benign);
+    if let Some(finding) = serious.next().filter(|_| launch.clean) {
+        return Err(format!("{} findings; {finding}", report.findings.len()));
+    }
     let read = |(address, length): &(u64, usize)| {
         let mut bytes = vec![0; *length];
         machine
