@@ -208,9 +208,32 @@ fn build(
     read(&target_dir.join("nvptx64-nvidia-cuda/release/deps/kernels_gpu.s"))
 }
 
+/// The compiler writes the shared variables of a module in an order that differs from build to
+/// build: here they are sorted.
+fn in_order(ptx: &str) -> String {
+    let is_shared =
+        |line: &&str| line.starts_with(".shared ") || line.starts_with(".extern .shared ");
+    let mut shared: Vec<&str> = ptx.lines().filter(is_shared).collect();
+    shared.sort_unstable();
+    let mut shared = shared.into_iter();
+    let lines = ptx.lines().map(|line| {
+        if is_shared(&line) {
+            shared.next().unwrap_or(line)
+        } else {
+            line
+        }
+    });
+    lines.fold(String::with_capacity(ptx.len()), |mut text, line| {
+        text.push_str(line);
+        text.push('\n');
+        text
+    })
+}
+
 /// Adds each entry's `.maxntid`, which the compiler has no attribute for, and checks that the
 /// entries are those of the table.
 fn finish(ptx: &str, family: &Family) -> Result<String, Error> {
+    let ptx = &in_order(ptx);
     let mut finished = String::with_capacity(ptx.len() + 64 * family.entries.len());
     let mut bound = None;
     let mut seen = Vec::new();
@@ -247,5 +270,18 @@ fn finish(ptx: &str, family: &Family) -> Result<String, Error> {
             entry: missing.name,
         }),
         None => Ok(finished),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_order;
+
+    #[test]
+    fn shared_variables_are_sorted_and_nothing_else_is() {
+        let a = "x\n.shared .b8 b[1];\n.extern .shared .b8 d[];\n.shared .b8 a[1];\n\tret;\n";
+        let b = "x\n.extern .shared .b8 d[];\n.shared .b8 a[1];\n.shared .b8 b[1];\n\tret;\n";
+        assert_eq!(in_order(a), b);
+        assert_eq!(in_order(b), b);
     }
 }
