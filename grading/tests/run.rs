@@ -88,7 +88,7 @@ fn a_clean_run_writes_its_outputs_and_a_report() {
     let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(report["schema"], 1);
     assert_eq!(report["entry"], "axpy");
-    assert!(report["outcome"]["clean"]["steps"].as_u64() > Some(0));
+    assert!(report["outcome"]["ended"]["steps"].as_u64() > Some(0));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn counters_are_those_of_the_formula() {
     exits(&output, 0, "axpy: ran clean");
     let json = std::fs::read_to_string(folder.path().join("r.json")).expect("a report");
     let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    let clean = &report["outcome"]["clean"];
+    let clean = &report["outcome"]["ended"];
     let total = &clean["counters"]["total"];
     // 64 threads: a fused multiply-add each; x and y read once, y written once.
     assert_eq!(
@@ -202,6 +202,41 @@ fn counters_are_those_of_the_formula() {
         Some(128_u64),
         "{total}"
     );
+}
+
+#[test]
+fn a_race_is_the_programs_fault_unless_nobody_watches() {
+    let folder = folder();
+    let race = ptx("race.ptx");
+    let race = race.to_str().expect("a path");
+    let words = [
+        race,
+        "--block",
+        "64",
+        "--arg",
+        "out:u32:1:o.npy",
+        "--json",
+        "r.json",
+    ];
+    exits(&touchstone(folder.path(), &words), 1, "race");
+    let json = std::fs::read_to_string(folder.path().join("r.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(
+        report["outcome"]["ended"]["findings"]
+            .as_array()
+            .map(Vec::len),
+        Some(1),
+        "{json}"
+    );
+    exits(
+        &touchstone(folder.path(), &[&words[..], &["--check", "none"]].concat()),
+        0,
+        "ran clean",
+    );
+    let others = [&words[..], &["--check", "uninitialised,barrier"]].concat();
+    exits(&touchstone(folder.path(), &others), 0, "ran clean");
+    let unknown = [&words[..], &["--check", "everything"]].concat();
+    exits(&touchstone(folder.path(), &unknown), 2, "everything");
 }
 
 #[test]

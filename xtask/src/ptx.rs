@@ -208,6 +208,14 @@ fn build(
     read(&target_dir.join("nvptx64-nvidia-cuda/release/deps/kernels_gpu.s"))
 }
 
+/// Lines that say nothing to an assembler or to the PTX machine: labels for debuggers, and comments
+/// around inline assembly. They are a quarter of the text.
+fn is_noise(line: &str) -> bool {
+    let line = line.trim();
+    let label = line.starts_with("$L__tmp") || line.starts_with("$L__func_");
+    (label && line.ends_with(':')) || line == "// begin inline asm" || line == "// end inline asm"
+}
+
 /// The compiler writes the shared variables of a module in an order that differs from build to
 /// build: here they are sorted.
 fn in_order(ptx: &str) -> String {
@@ -237,7 +245,7 @@ fn finish(ptx: &str, family: &Family) -> Result<String, Error> {
     let mut finished = String::with_capacity(ptx.len() + 64 * family.entries.len());
     let mut bound = None;
     let mut seen = Vec::new();
-    for line in ptx.lines() {
+    for line in ptx.lines().filter(|line| !is_noise(line)) {
         if let Some(rest) = line.strip_prefix(".visible .entry ") {
             let name = rest.split('(').next().unwrap_or_default();
             let entry = family

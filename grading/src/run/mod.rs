@@ -12,6 +12,7 @@ use crate::tensor::{Tensor, byte_count};
 use argument::{Argument, parse_dimensions};
 use clap::Args;
 use report::{Outcome, Output, RunReport};
+use simt::check::{Checks, Finding};
 use simt::diagnostics::{Blame, Diagnostics};
 use simt::{Fault, Launch, LaunchError, Machine, MemoryError, Options, Rights};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,9 @@ pub struct RunArguments {
     /// Instructions of all warps together before the run is stopped
     #[arg(long, default_value_t = 1_000_000_000)]
     max_steps: u64,
+    /// The checkers that watch: all, none, or a list with commas
+    #[arg(long, value_name = "all|none|LIST", default_value = "all")]
+    check: Checks,
     /// Count what the kernel does: instructions, flops, bytes, sectors, bank conflicts
     #[arg(long)]
     counters: bool,
@@ -84,6 +88,9 @@ pub enum RunError {
     /// The program stopped.
     #[error("{0}")]
     Fault(Box<Fault>),
+    /// The program ran to its end, and a checker found it at fault.
+    #[error("{}", findings_text(.0))]
+    Findings(Vec<Finding>),
     /// A limit was hit before anything ran.
     #[error("{0}")]
     Limit(String),
@@ -102,6 +109,7 @@ impl RunError {
             RunError::Usage(_) | RunError::File(_) => 2,
             RunError::Ptx { diagnostics, .. } => by_blame(diagnostics.blame()),
             RunError::Fault(fault) => by_blame(fault.kind.blame()),
+            RunError::Findings(_) => 1,
             RunError::Memory(MemoryError::OutOfMemory { .. }) | RunError::Limit(_) => 4,
             RunError::Memory(_) => 70,
         }
@@ -144,6 +152,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
             explore: arguments.explore.is_some(),
             max_steps: arguments.max_steps,
             counters: arguments.counters,
+            checks: arguments.check,
             ..Options::default()
         };
         let run = once(arguments, &validated, &entry, &options);
@@ -157,11 +166,17 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
             )
             .write(path)?;
         }
-        last = Some((seed, run?));
+        let (ran, outputs) = run?;
+        let at_fault = ran.findings.iter().any(|finding| !finding.benign);
+        last = Some((seed, (ran, outputs)));
+        if at_fault {
+            break;
+        }
     }
     let Some((seed, (ran, outputs))) = last else {
         return Ok(());
     };
+    let findings = ran.findings.clone();
     let mut said = Vec::new();
     for (path, tensor, unwritten) in &outputs {
         npy::write(path, tensor)?;
@@ -172,7 +187,18 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
         report.write(path)?;
     }
     print!("{report}");
+    if findings.iter().any(|finding| !finding.benign) {
+        return Err(RunError::Findings(findings));
+    }
     Ok(())
+}
+
+fn findings_text(findings: &[Finding]) -> String {
+    findings
+        .iter()
+        .map(Finding::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn report(

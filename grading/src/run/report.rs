@@ -3,6 +3,7 @@
 use super::RunError;
 use crate::tensor::Tensor;
 use serde::Serialize;
+use simt::check::Finding;
 use simt::count::Counters;
 use simt::{Fault, Report};
 use std::fmt;
@@ -36,11 +37,13 @@ pub(super) struct RunReport {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Outcome {
     /// To its end.
-    Clean {
+    Ended {
         /// Instructions of all warps together.
         steps: u64,
         /// What was counted, if it was asked for.
         counters: Option<Box<Counters>>,
+        /// What the checkers found.
+        findings: Vec<Finding>,
     },
     /// Stopped by the machine.
     Fault(Fault),
@@ -49,9 +52,10 @@ pub(super) enum Outcome {
 impl Outcome {
     /// A run to its end.
     pub(super) fn of(report: Report) -> Outcome {
-        Outcome::Clean {
+        Outcome::Ended {
             steps: report.steps,
             counters: report.counters.map(Box::new),
+            findings: report.findings,
         }
     }
 }
@@ -90,8 +94,17 @@ impl RunReport {
 impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
-            Outcome::Clean { steps, counters } => {
-                write!(f, "{}: ran clean, {steps} warp instructions", self.entry)?;
+            Outcome::Ended {
+                steps,
+                counters,
+                findings,
+            } => {
+                let how = match findings.iter().filter(|finding| !finding.benign).count() {
+                    0 => "ran clean".to_owned(),
+                    1 => "ran to its end, 1 finding".to_owned(),
+                    many => format!("ran to its end, {many} findings"),
+                };
+                write!(f, "{}: {how}, {steps} warp instructions", self.entry)?;
                 if self.schedules > 1 {
                     write!(f, " in the last of {} schedules", self.schedules)?;
                 }
