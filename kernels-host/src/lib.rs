@@ -7,12 +7,16 @@
 //! * [`Module`] and [`Kernel`]: PTX, ours ([`Module::embedded`]) or anyone's ([`Module::parse`]),
 //!   with the signature its own text declares.
 //! * [`launch`]: every launch is checked against that signature and the device's limits.
-//! * [`softmax_topk`]: the kernels, a module a family.
+//! * [`softmax_topk`], [`flash_attention_forward`], [`flash_attention_backward`]: the kernels, a module a family; [`attention`]
+//!   is what those of attention are asked.
 
+pub mod attention;
 mod buffer;
 mod cuda;
 mod device;
 mod error;
+pub mod flash_attention_backward;
+pub mod flash_attention_forward;
 mod footprint;
 mod kernel;
 mod launch;
