@@ -1,10 +1,15 @@
 //! All families. The host's list: the device is built one family at a time and never sees it.
 
-use crate::{Family, beam_search, layernorm_backward, probes, softmax_topk, ternary_matmul};
+use crate::{
+    Family, beam_search, flash_attention_backward, flash_attention_forward, layernorm_backward,
+    probes, softmax_topk, ternary_matmul,
+};
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
     beam_search::FAMILY,
+    flash_attention_backward::FAMILY,
+    flash_attention_forward::FAMILY,
     layernorm_backward::FAMILY,
     probes::FAMILY,
     softmax_topk::FAMILY,

@@ -32,12 +32,16 @@
     )
 )]
 
+#[cfg(any(target_arch = "nvptx64", doc))]
+pub mod attention;
 pub mod beam_search;
 #[cfg(any(target_arch = "nvptx64", doc))]
 pub mod device;
 mod entry;
 #[cfg(not(target_arch = "nvptx64"))]
 mod families;
+pub mod flash_attention_backward;
+pub mod flash_attention_forward;
 pub mod layernorm_backward;
 pub mod probes;
 pub mod softmax_topk;

@@ -7,13 +7,18 @@
 //! * [`Module`] and [`Kernel`]: PTX, ours ([`Module::embedded`]) or anyone's ([`Module::parse`]),
 //!   with the signature its own text declares.
 //! * [`launch`]: every launch is checked against that signature and the device's limits.
-//! * [`beam_search`], [`softmax_topk`]: the kernels, a module a family.
+//! * [`beam_search`], [`flash_attention_backward`], [`flash_attention_forward`],
+//!   [`layernorm_backward`], [`softmax_topk`], [`ternary_matmul`]: the kernels, a module a family;
+//!   [`attention`] is what those of attention are asked.
 
+pub mod attention;
 pub mod beam_search;
 mod buffer;
 mod cuda;
 mod device;
 mod error;
+pub mod flash_attention_backward;
+pub mod flash_attention_forward;
 mod float;
 mod footprint;
 mod kernel;

@@ -1,0 +1,233 @@
+//! The gradients: random shapes and options against the oracle, traps, determinism, workspace.
+
+use crate::case::{Answer, Case, Number, Plan, plans, right};
+use half::f16;
+use kernels_host::attention::Window;
+use kernels_host::flash_attention_backward::{Gradients, Inputs, flash_attention_backward};
+use kernels_host::{Buffer, Call, Device, Error, Recorder, Result, Vm};
+use proptest::prelude::*;
+use reference::attention::{Delta, Method, Saved, backward};
+use reference::cases::{Rng, normal};
+use std::sync::Arc;
+
+for_each_type! {
+    within_the_bound;
+    every_kernel_with_every_option;
+    queries_that_see_nothing_have_no_gradient;
+    poison_stays_behind_the_mask;
+    the_same_bits_on_every_schedule;
+}
+
+/// dq, dk, dv.
+type Answers<T> = [Vec<T>; 3];
+
+/// The kernels' gradients on a device, from what the forward kernels answered.
+fn run<T: Number>(
+    case: &Case<T>,
+    saved: &Answer<T>,
+    d_o: &[T],
+    device: &Arc<dyn Device>,
+) -> Result<Answers<T>> {
+    let read = |values: &[T]| Buffer::from_slice(device, values);
+    let poisoned = |len: usize| Buffer::from_slice(device, &vec![T::from_f64(f64::NAN); len]);
+    let (q, k, v) = (read(&case.q)?, read(&case.k)?, read(&case.v)?);
+    let (o, d_o) = (read(&saved.o)?, read(d_o)?);
+    let lse = Buffer::from_slice(device, &saved.lse)?;
+    let mut dq = poisoned(case.q.len())?;
+    let (mut dk, mut dv) = (poisoned(case.k.len())?, poisoned(case.v.len())?);
+    case.with_shape(device, |shape| {
+        let inputs = Inputs {
+            q: &q,
+            k: &k,
+            v: &v,
+            o: &o,
+            lse: &lse,
+            d_o: &d_o,
+        };
+        let gradients = Gradients {
+            dq: &mut dq,
+            dk: &mut dk,
+            dv: &mut dv,
+        };
+        flash_attention_backward(shape, &case.plan.options, inputs, gradients)
+    })?;
+    Ok([dq.to_vec()?, dk.to_vec()?, dv.to_vec()?])
+}
+
+fn on_vm<T: Number>(case: &Case<T>, saved: &Answer<T>, d_o: &[T]) -> Answers<T> {
+    let device: Arc<dyn Device> = Vm::new();
+    run(case, saved, d_o, &device).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn check_with<T: Number>(case: &Case<T>, saved: &Answer<T>, d_o: &[T]) -> Answers<T> {
+    let got = on_vm(case, saved, d_o);
+    let expected = case.with_batch(|batch| {
+        let saved = Saved {
+            lse: &saved.lse,
+            delta: Delta::From(&saved.o),
+        };
+        let (options, precision) = (case.oracle_options(), case.precision());
+        backward(batch, saved, d_o, &options, precision, Method::Tiled).unwrap()
+    });
+    right(&case.plan, "dq", &expected.dq, &got[0]);
+    right(&case.plan, "dk", &expected.dk, &got[1]);
+    right(&case.plan, "dv", &expected.dv, &got[2]);
+    got
+}
+
+fn gradient<T: Number>(plan: &Plan, seed: u64) -> Vec<T> {
+    normal(
+        &mut Rng::new(seed ^ 0xd0),
+        plan.query_rows() * plan.head_size,
+        1.0,
+    )
+}
+
+fn check<T: Number>(plan: &Plan, seed: u64) -> (Case<T>, Answer<T>, Answers<T>) {
+    let case = Case::<T>::draw(plan, seed);
+    let saved = case.on_vm();
+    let got = check_with(&case, &saved, &gradient(plan, seed));
+    (case, saved, got)
+}
+
+fn within_the_bound<T: Number>() {
+    proptest!(ProptestConfig::with_cases(20), |(plan in plans(), seed in any::<u64>())| {
+        check::<T>(&plan, seed);
+    });
+}
+
+/// Every head size with every option at least once, whatever proptest draws.
+fn every_kernel_with_every_option<T: Number>() {
+    for head_size in [32, 64, 96, 128, 256] {
+        let mut plan = Plan::new(40, 100, head_size).causal();
+        plan.group = 2;
+        plan.options.softcap = Some(3.0);
+        plan.options.window = Some(Window {
+            left: Some(50),
+            right: None,
+        });
+        check::<T>(&plan, 2);
+    }
+}
+
+/// Queries that see nothing have no gradient and give none; lengths that no tile divides.
+fn queries_that_see_nothing_have_no_gradient<T: Number>() {
+    let plan = Plan::new(97, 40, 32).causal();
+    let (_, saved, [dq, ..]) = check::<T>(&plan, 6);
+    assert!(saved.lse[..57].iter().all(|lse| *lse == f32::NEG_INFINITY));
+    assert!(dq[..57 * 32].iter().all(|x| x.to_f64() == 0.0));
+    assert!(dq[57 * 32..].iter().any(|x| x.to_f64() != 0.0));
+}
+
+/// NaN in keys and values reaches only the queries that see them, and NaN in the gradient of a
+/// query only the keys that it sees.
+fn poison_stays_behind_the_mask<T: Number>() {
+    let plan = Plan::new(80, 80, 32).causal();
+    let (case, saved, clean) = check::<T>(&plan, 7);
+    let d_o = gradient::<T>(&plan, 7);
+    let nan = T::from_f64(f64::NAN);
+    let first = 37 * 32;
+
+    let mut poisoned = case.clone();
+    poisoned.k[first..].fill(nan);
+    poisoned.v[first..].fill(nan);
+    let [dq, ..] = on_vm(&poisoned, &saved, &d_o);
+    assert!(dq[..first] == clean[0][..first]);
+    assert!(dq[first..].iter().all(|x| x.to_f64().is_nan()));
+
+    // Query 36 and those before it do not see key 37.
+    let (mut case, mut d_o) = (case, d_o);
+    d_o[..first].fill(nan);
+    case.q[..first].fill(nan);
+    let [_, dk, dv] = on_vm(&case, &saved, &d_o);
+    assert!(dk[first..] == clean[1][first..] && dv[first..] == clean[2][first..]);
+    assert!(
+        dk[..first]
+            .iter()
+            .chain(&dv[..first])
+            .all(|x| x.to_f64().is_nan())
+    );
+}
+
+fn the_same_bits_on_every_schedule<T: Number>() {
+    let mut plan = Plan::new(33, 70, 32).causal();
+    plan.group = 3;
+    let case = Case::<T>::draw(&plan, 11);
+    let (saved, d_o) = (case.on_vm(), gradient::<T>(&plan, 11));
+    let runs: Vec<Answers<T>> = (0..4)
+        .map(|seed| {
+            let vm = Vm::new();
+            vm.set_options(simt::Options {
+                seed,
+                explore: seed > 0,
+                ..simt::Options::default()
+            });
+            let device: Arc<dyn Device> = vm;
+            run(&case, &saved, &d_o, &device).unwrap_or_else(|error| panic!("{error}"))
+        })
+        .collect();
+    for run in &runs[1..] {
+        for (i, name) in ["dq", "dk", "dv"].into_iter().enumerate() {
+            let differs = run[i].iter().zip(&runs[0][i]).position(|(a, b)| a != b);
+            assert_eq!(differs, None, "first place where {name} differs");
+        }
+    }
+}
+
+/// Bytes allocated while the gradients of a head of 4096 are asked for, against one N×N of f32.
+#[test]
+fn the_workspace_is_a_number_a_row() {
+    let n = 4096;
+    let recorder = Recorder::new();
+    let device: Arc<dyn Device> = recorder.clone();
+    let case = Case::<f16>::made(&Plan::new(n, n, 64), |_, _| 0.0, |_, _| 0.0, |_, _| 0.0);
+    let saved = Answer {
+        o: case.q.clone(),
+        lse: vec![0.0; n],
+    };
+    run(&case, &saved, &case.q, &device).expect("recorded");
+    // Seven tensors, lse and D; the bounds of the sequences, two numbers each.
+    let allocated: Vec<usize> = recorder
+        .calls()
+        .into_iter()
+        .filter_map(|call| match call {
+            Call::Allocate(bytes) => Some(bytes),
+            _ => None,
+        })
+        .collect();
+    let tensors = [n * 64 * 2; 8];
+    let extra = allocated.iter().sum::<usize>() - tensors.iter().sum::<usize>() - 4 * n - 16;
+    assert_eq!(extra, 4 * n, "{allocated:?}");
+    assert!((extra as f64) < 0.2 * (4 * n * n) as f64);
+    let launches = recorder.launches();
+    let expected = ["delta_f16", "dq_f16_64", "dkdv_f16_64"];
+    assert_eq!(
+        launches,
+        expected.map(|name| format!("flash_backward_{name}"))
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_not_launched() {
+    let recorder = Recorder::new();
+    let device: Arc<dyn Device> = recorder.clone();
+    let plan = Plan::new(3, 5, 32);
+    let case = Case::<f32>::draw(&plan, 1);
+    let saved = Answer {
+        o: case.q.clone(),
+        lse: vec![0.0; 3],
+    };
+    let short = Answer {
+        lse: vec![0.0; 2],
+        ..saved.clone()
+    };
+    let error = run(&case, &short, &case.q, &device).expect_err("lse is short");
+    assert!(
+        matches!(error, Error::Length { name: "lse", .. }),
+        "{error}"
+    );
+    let error = run(&case, &saved, &case.q[1..], &device).expect_err("do is short");
+    assert!(matches!(error, Error::Length { name: "do", .. }), "{error}");
+    assert!(recorder.launches().is_empty());
+    run(&case, &saved, &case.q, &device).expect("it fits");
+}
