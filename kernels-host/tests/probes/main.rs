@@ -29,12 +29,7 @@ pub struct Model {
 
 /// Probes that the PTX machine cannot run yet, and why. One that runs although it is named here
 /// fails, so that the list stays true.
-const WAIVED: &[(&str, &str)] = &[
-    ("probe_copy_4", "cp.async"),
-    ("probe_copy_8", "cp.async"),
-    ("probe_copy_16", "cp.async"),
-    ("probe_copy_16_or_zero", "cp.async"),
-];
+const WAIVED: &[(&str, &str)] = &[];
 
 /// Runs a probe on the PTX machine, which must refuse the waived ones as unsupported.
 fn run_on_vm(device: &Arc<dyn Device>, probe: &str, model: &Model) -> Result<(), Failed> {
