@@ -320,5 +320,14 @@ fn text_that_is_no_ptx_and_instructions_nobody_knows_are_told_apart() {
         3,
         "frobnicate",
     );
+    // In the table, but not with a call to itself: refused at the launch.
+    let recursive = ".version 7.0\n.target sm_80\n.address_size 64\n.func f()\n{\n    call f;\n    ret;\n}\n\
+        .visible .entry k()\n{\n    call f;\n    ret;\n}\n";
+    std::fs::write(folder.path().join("recursive.ptx"), recursive).expect("written");
+    exits(
+        &touchstone(folder.path(), &["recursive.ptx"]),
+        3,
+        "recursive.ptx",
+    );
     exits(&touchstone(folder.path(), &["--isa"]), 0, "add");
 }

@@ -6,7 +6,7 @@
 //! said of a caught program is a snapshot beside it.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use simt::{Arg, Launch, LaunchError, Machine, Options, compile};
+use simt::{Arg, Launch, LaunchError, Machine, Options, Order, compile};
 use std::path::{Path, PathBuf};
 
 fn main() {
@@ -67,6 +67,8 @@ fn run(path: &Path) -> Result<(), Failed> {
     };
     let options = Options {
         max_steps: 1 << 22,
+        // Which side of a race is told first depends on which block runs first.
+        order: Order::Ordered,
         ..Options::default()
     };
     let (checker, verdict) = (part(path, 2), part(path, 1));

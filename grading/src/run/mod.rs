@@ -298,6 +298,10 @@ fn once(
         .map_err(|error| match error {
             LaunchError::Fault(fault) => RunError::Fault(fault),
             LaunchError::Limit(message) => RunError::Limit(message),
+            LaunchError::Unsupported(diagnostics) => RunError::Ptx {
+                file: arguments.file.clone().unwrap_or_default(),
+                diagnostics,
+            },
             other => RunError::Usage(other.to_string()),
         })?;
     let mut outputs = Vec::new();

@@ -15,7 +15,7 @@ pub(crate) struct BlockState {
     pub(crate) shared: shared::Shadow,
     pub(crate) seen: global::Seen,
     /// Arrivals at each barrier since it last completed.
-    pub(crate) arrivals: [Vec<Arrival>; 16],
+    pub(crate) arrivals: [Vec<Arrival>; crate::lower::sync::BARRIERS],
     /// What is unknown in the registers of each warp.
     pub(crate) values: Vec<Values>,
     pub(crate) copies: Copies,

@@ -61,7 +61,7 @@ impl Clocks {
             warps,
             seen,
             lanes: (0..warps).map(|_| lanes()).collect(),
-            barriers: vec![Vec::new(); 16],
+            barriers: vec![Vec::new(); crate::lower::sync::BARRIERS],
             fences: [vec![None; warps], vec![None; warps]],
         }
     }

@@ -30,7 +30,7 @@ pub(crate) struct Tally {
     /// Bytes read and written, by address of the allocation.
     touched: HashMap<u64, [ByteSet; 2]>,
     /// The barrier instruction last arrived at, by barrier.
-    barriers: [u32; 16],
+    barriers: [u32; crate::lower::sync::BARRIERS],
 }
 
 impl Tally {
@@ -42,7 +42,7 @@ impl Tally {
             slots: vec![0; count],
             extras: Vec::new(),
             touched: HashMap::new(),
-            barriers: [0; 16],
+            barriers: [0; crate::lower::sync::BARRIERS],
         }
     }
 
@@ -84,11 +84,11 @@ impl Tally {
     }
 
     pub(crate) fn barrier_arrive(&mut self, at: At, id: u32) {
-        self.barriers[id as usize % 16] = at.pc;
+        self.barriers[id as usize % crate::lower::sync::BARRIERS] = at.pc;
     }
 
     pub(crate) fn barrier_complete(&mut self, id: u32) {
-        let pc = self.barriers[id as usize % 16];
+        let pc = self.barriers[id as usize % crate::lower::sync::BARRIERS];
         self.extra(pc).barriers += 1;
     }
 

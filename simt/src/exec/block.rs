@@ -81,7 +81,7 @@ impl Resident {
             shared: Bytes::poisoned(shared),
             steps: 0,
             exits: false,
-            barriers: vec![Barrier::default(); 17],
+            barriers: vec![Barrier::default(); crate::lower::sync::BARRIERS],
             dirty: false,
         };
         let warps = (0..env.shape.warps())
@@ -300,7 +300,7 @@ pub(crate) fn arrive<O: Observer>(
 }
 
 /// The barrier of a cluster of one block comes after the sixteen of the block.
-pub(crate) const CLUSTER: usize = 16;
+pub(crate) const CLUSTER: usize = crate::lower::sync::BARRIERS - 1;
 
 /// Lanes arrive at barrier `number`.
 #[allow(clippy::too_many_arguments, reason = "the operands of the instruction")]

@@ -5,6 +5,9 @@ use super::program::*;
 use crate::ptx::ast::{Instruction, OperandKind};
 use crate::ptx::types::ScalarType;
 
+/// Barriers of a block: the sixteen it can name, and that of a cluster of one block.
+pub(crate) const BARRIERS: usize = 17;
+
 /// How `shfl` picks its source lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShuffleMode {
