@@ -15,6 +15,7 @@ for_each_type! {
     every_kernel_with_every_option;
     queries_that_see_nothing_have_no_gradient;
     poison_stays_behind_the_mask;
+    the_same_bits_on_every_schedule;
 }
 
 /// dq, dk, dv.
@@ -148,30 +149,7 @@ fn poison_stays_behind_the_mask<T: Number>() {
     );
 }
 
-mod the_same_bits_on_every_schedule {
-    #[test]
-    fn f32() {
-        super::the_same_bits::<f32>();
-    }
-
-    // On a schedule that parts the lanes of a warp, dk differs, and the checker of asynchronous
-    // copies reports that `ldmatrix` reads a stage that the warp's other lanes already fill again.
-    // Whether the kernel lacks a `sync_warp` or the machine lets `.sync.aligned` instructions run
-    // for a part of a warp is open.
-    #[test]
-    #[ignore = "open: dk differs on schedules that part a warp's lanes"]
-    fn f16() {
-        super::the_same_bits::<half::f16>();
-    }
-
-    #[test]
-    #[ignore = "open: dk differs on schedules that part a warp's lanes"]
-    fn bf16() {
-        super::the_same_bits::<half::bf16>();
-    }
-}
-
-fn the_same_bits<T: Number>() {
+fn the_same_bits_on_every_schedule<T: Number>() {
     let mut plan = Plan::new(33, 70, 32).causal();
     plan.group = 3;
     let case = Case::<T>::draw(&plan, 11);

@@ -3,6 +3,7 @@
 use super::emit::{Emitter, Result};
 use super::memory::space;
 use super::program::*;
+use super::sync::SyncOp;
 use crate::isa::meaning::matrix::{BitOp, Layout, Part, Shape};
 use crate::ptx::ast::{Instruction, Operand};
 use crate::ptx::types::ScalarType;
@@ -68,7 +69,12 @@ pub(crate) fn extents(i: &Instruction) -> Option<(usize, usize, usize)> {
     })
 }
 
+/// All of these are `.sync`: the lanes of the warp wait for each other before it runs.
 fn push(e: &mut Emitter<'_>, op: MatrixOp, guard: Guard) {
+    let mask = e.bits(ScalarType::B32, u64::from(u32::MAX)).plane;
+    let sync = e.program.syncs.len() as u32;
+    e.program.syncs.push(SyncOp::Warp { mask });
+    e.push_extra(Op::Sync(sync));
     let index = e.program.matrices.len() as u32;
     e.program.matrices.push(op);
     e.push(Op::Matrix(index), guard);
