@@ -178,6 +178,7 @@ mod tests {
         let scoring = Scoring::new(&options, 64, precision);
         // Saturated: a large product with a large error still gives ±c.
         let score = scoring.score(1e4, 1e6);
+        // Values are f64: a few of its roundings of numbers near 1 are below 1e-12.
         assert!((score.value - 2.0).abs() < 1e-12 && score.bound < 4e-6);
         // Near zero tanh is the identity.
         let plain = Scoring::new(&Options::new(0.5), 64, precision).score(1e-3, 1.0);
@@ -194,6 +195,7 @@ mod tests {
             let up = scoring.score(raw + h, 0.0).value;
             let down = scoring.score(raw - h, 0.0).value;
             let slope = scoring.score_and_slope(raw, 0.0).slope.value;
+            // A central difference: h² of truncation and 2⁻⁵²/h of cancellation stay below 1e-9.
             assert!(((up - down) / (2.0 * h * f64::from(0.7f32)) - slope).abs() < 1e-9);
         }
     }
