@@ -97,7 +97,9 @@ fn python() -> bool {
 }
 
 fn samples() -> Vec<(PathBuf, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/hostile");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/process")
+        .join("hostile");
     let mut samples: Vec<(PathBuf, String)> = std::fs::read_dir(&folder)
         .expect("the samples")
         .filter_map(|entry| {
@@ -172,7 +174,9 @@ fn one_process_answers_many_calls() {
 }
 
 fn sample(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/hostile");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/process")
+        .join("hostile");
     folder.join(name).to_string_lossy().into_owned()
 }
 
@@ -299,6 +303,49 @@ fn hidden_folders_look_empty() {
     } else {
         eprintln!("skipped: the sandbox is not whole:\n{}", hidden.sandbox());
     }
+}
+
+/// A sandbox within the sandbox: there the kernel refuses, which must be said, and must stop a
+/// program that is only to run in a whole one.
+#[test]
+fn a_layer_that_is_refused_is_said() {
+    let limits_in = serde_json::to_string(&limits()).expect("JSON");
+    let inner = |require: bool| {
+        let policy = format!(
+            r#"{{"command":["echo","it ran"],"directory":"/tmp","hidden":[],
+                "limits":{limits_in},"require":{require},"layers":[]}}"#
+        );
+        let command = [
+            env!("CARGO_BIN_EXE_touchstone"),
+            "__sandbox",
+            "outer",
+            &policy,
+        ];
+        let mut lane = lane(&command, limits());
+        let failure = lane
+            .call(&call(&[1.0]))
+            .expect_err("it does not speak the protocol");
+        if !lane.sandbox().complete() {
+            eprintln!(
+                "skipped: the outer sandbox is not whole:\n{}",
+                lane.sandbox()
+            );
+            return None;
+        }
+        Some(failure.to_string())
+    };
+    let (Some(loose), Some(strict)) = (inner(false), inner(true)) else {
+        return;
+    };
+    for said in [&loose, &strict] {
+        assert!(
+            said.contains(r#""name":"user namespace","refused":"EPERM"#),
+            "{said}"
+        );
+    }
+    assert!(loose.contains("it ran"), "{loose}");
+    assert!(strict.contains("all are required"), "{strict}");
+    assert!(!strict.contains("it ran"), "{strict}");
 }
 
 #[test]
