@@ -48,7 +48,7 @@ pub enum ErrorKind {
     #[error("there is no `{name}`; there are {known}")]
     Unknown { name: String, known: String },
     #[error(
-        "there is no function `{0}`; there are ceil_div, min, max, next_pow2, bytes, dtype and has"
+        "there is no function `{0}`; there are ceil_div, min, max, next_pow2, default, bytes, dtype and has"
     )]
     Function(String),
     #[error("`{function}` takes {takes}")]

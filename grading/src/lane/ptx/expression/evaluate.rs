@@ -290,6 +290,22 @@ fn call(node: &Node, name: &str, arguments: &[Node], scope: &Scope) -> Evaluated
             let name = tensor("has", "the name of a tensor or parameter")?;
             Ok(Value::Bool(scope.present.contains(name)))
         }
+        "default" => match arguments {
+            [
+                Node {
+                    kind: Kind::Name(name),
+                    ..
+                },
+                otherwise,
+            ] => match scope.names.get(name) {
+                Some(value) => Ok(value.clone()),
+                None => evaluate(otherwise, scope),
+            },
+            _ => fail(ErrorKind::Arguments {
+                function: "default",
+                takes: "a name and what it is worth when the call does not have it",
+            }),
+        },
         "bytes" => {
             let name = tensor("bytes", "the name of a tensor")?;
             match scope.bytes.get(name) {
