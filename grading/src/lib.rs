@@ -6,6 +6,7 @@
 
 pub mod doctor;
 pub mod npy;
+pub mod profile;
 pub mod run;
 pub mod submission;
 pub mod tensor;
