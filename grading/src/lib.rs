@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod lane;
 pub mod grade;
 pub mod npy;
+pub mod profile;
 pub mod run;
 pub mod submission;
 pub mod task;
