@@ -4,6 +4,7 @@
 
 use super::Checker;
 use super::cell::{Entry, Record};
+use super::cluster::Clusters;
 use super::finding::{Log, Raw, RawSide, SAME_VALUE};
 use crate::exec::misc::value;
 use crate::exec::observer::AccessEvent;
@@ -13,12 +14,13 @@ use crate::lower::program::{Access, MemoryOp, Order, Program, Scope};
 #[derive(Debug)]
 pub(crate) struct Sites<'p> {
     pub(crate) program: &'p Program,
+    pub(crate) clusters: Clusters,
     pcs: Vec<u32>,
     numbers: Vec<u32>,
 }
 
 impl<'p> Sites<'p> {
-    pub(crate) fn new(program: &'p Program) -> Self {
+    pub(crate) fn new(program: &'p Program, clusters: Clusters) -> Self {
         let all = 0..program.len() as u32;
         let pcs: Vec<u32> = all.filter(|pc| program.access(*pc).is_some()).collect();
         let mut numbers = vec![u32::MAX; program.len()];
@@ -27,6 +29,7 @@ impl<'p> Sites<'p> {
         }
         Self {
             program,
+            clusters,
             pcs,
             numbers,
         }

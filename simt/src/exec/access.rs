@@ -2,6 +2,7 @@
 
 use super::atomic;
 use super::block::Block;
+use super::cluster;
 use super::fault::{FaultKind, Nearest, Raised};
 use super::misc::set;
 use super::observer::{AccessEvent, At, Known, Observer};
@@ -106,7 +107,7 @@ pub(crate) fn execute_at<O: Observer>(
     clippy::too_many_arguments,
     reason = "the state of the machine, passed down once"
 )]
-fn in_space<O: Observer>(
+pub(crate) fn in_space<O: Observer>(
     env: &Env<'_>,
     block: &mut Block,
     warp: &mut Warp,
@@ -121,6 +122,9 @@ fn in_space<O: Observer>(
     let write = op.access != Access::Load;
     match space {
         Space::Global | Space::Generic => global(env, warp, observer, op, at, targets),
+        Space::Shared if cluster::any_named(at.mask, targets) => {
+            cluster::access(env, block, warp, observer, op, at, targets)
+        }
         Space::Shared => {
             for lane in bits(at.mask) {
                 shared_inside(env, block, targets[lane], bytes, write, lane)?;
@@ -312,18 +316,19 @@ pub(crate) fn shared_inside(
     if !reserved && at < size && u64::from(bytes) <= size - at {
         return Ok(());
     }
-    Err(shared_outside(env, at, bytes, write, lane, size))
+    Err(shared_outside(env, block, at, bytes, write, lane))
 }
 
 #[cold]
-fn shared_outside(
+pub(crate) fn shared_outside(
     env: &Env<'_>,
+    block: &Block,
     at: u64,
     bytes: u32,
     write: bool,
     lane: usize,
-    size: u64,
 ) -> Raised {
+    let size = block.shared.len() as u64;
     let p = env.program;
     let before = p
         .shared
