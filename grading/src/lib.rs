@@ -7,4 +7,5 @@
 pub mod doctor;
 pub mod npy;
 pub mod run;
+pub mod submission;
 pub mod tensor;
