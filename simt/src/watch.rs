@@ -11,6 +11,7 @@ use crate::count::observe::Tally;
 use crate::exec::observer::{AccessEvent, At, Known, Observer};
 use crate::exec::registers::{LANES, Registers};
 use crate::exec::warp::Shape;
+use crate::lower::asynchronous::AsyncOp;
 use crate::lower::program::{MemoryOp, Op, Program, Scope};
 use crate::lower::sync::{BARRIERS, BarrierKind, SyncOp};
 use crate::ptx::ast::Module;
@@ -150,10 +151,16 @@ impl Observer for Watch<'_> {
     }
 
     fn access(&mut self, event: &AccessEvent<'_>) {
-        if let Some(tally) = &mut self.tally {
+        let program = self.program;
+        let asynchronous = match program.code[event.at.pc as usize].op {
+            Op::Async(index) => Some(&program.asyncs[index as usize]),
+            _ => None,
+        };
+        // What a product reads is part of its instruction; each of its warps shows all of B.
+        let product = matches!(asynchronous, Some(AsyncOp::Wgmma(_)));
+        if let Some(tally) = self.tally.as_mut().filter(|_| !product) {
             tally.access(event);
         }
-        let program = self.program;
         if let Some((values, log)) = self.values(event.at) {
             values.access(program, event, log);
         }
@@ -163,7 +170,7 @@ impl Observer for Watch<'_> {
         };
         let target = self.peer.unwrap_or(member.rank) as usize;
         let (sites, log) = (&*self.sites, &mut self.log);
-        let by_copy = matches!(program.code[event.at.pc as usize].op, Op::Async(_));
+        let by_copy = asynchronous.is_some() && !product;
         if event.space == Space::Shared && !by_copy && self.checks.has(Checker::Copies) {
             state.copies[target].access(event, log);
         }
@@ -259,26 +266,38 @@ impl Observer for Watch<'_> {
     }
 
     fn copies_issue(&mut self, at: At, to: &[u64; LANES], bytes: u32, bulk: bool) {
-        if bulk || !self.checks.has(Checker::Copies) {
+        if !self.checks.has(Checker::Copies) {
             return;
         }
         let member = self.sites.clusters.member(at.block);
         if let Some(state) = self.blocks.get(member.first) {
-            state.copies[member.rank as usize].issue(at, to, bytes, &mut self.log);
+            let target = self.peer.unwrap_or(member.rank) as usize;
+            state.copies[target].issue(at, to, bytes, bulk, &mut self.log);
+        }
+    }
+
+    fn copies_read(&mut self, at: At, from: u64, bytes: u32) {
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self
+            .blocks
+            .get(member.first)
+            .filter(|_| self.checks.has(Checker::Copies))
+        {
+            state.copies[member.rank as usize].read(at, from, bytes, &mut self.log);
         }
     }
 
     fn copies_commit(&mut self, at: At, bulk: bool) {
         let member = self.sites.clusters.member(at.block);
-        if let Some(state) = self.blocks.get(member.first).filter(|_| !bulk) {
-            state.copies[member.rank as usize].commit(at);
+        if let Some(state) = self.blocks.get(member.first) {
+            state.copies[member.rank as usize].commit(at, bulk);
         }
     }
 
     fn copies_wait(&mut self, at: At, pending: Option<u32>, bulk: bool) {
         let member = self.sites.clusters.member(at.block);
-        if let Some(state) = self.blocks.get(member.first).filter(|_| !bulk) {
-            state.copies[member.rank as usize].wait(at, pending);
+        if let Some(state) = self.blocks.get(member.first) {
+            state.copies[member.rank as usize].wait(at, pending, bulk);
         }
     }
 

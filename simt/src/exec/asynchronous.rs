@@ -44,7 +44,7 @@ pub(crate) fn execute<O: Observer>(
         AsyncOp::Barrier(op) => {
             bits(at.mask).try_for_each(|lane| barrier(env, block, warp, observer, op, at, lane))
         }
-        AsyncOp::Wgmma(op) => super::wgmma::execute(env, block, warp, op),
+        AsyncOp::Wgmma(op) => super::wgmma::execute(env, block, warp, observer, op, at),
         AsyncOp::PendingCount { d, state } => {
             for lane in bits(at.mask) {
                 let word = Phase::unpack(get(warp, *state, lane));
@@ -103,10 +103,12 @@ fn copy<O: Observer>(
             set_word(warp, op.scratch, k / 4, lane, old | byte << (8 * (k % 4)));
         }
     }
+    access::execute_at(env, block, warp, observer, &op.store, at, to)?;
     if O::ACTIVE {
-        observer.copies_issue(at, &to, op.size, false);
+        let places = to.map(|address| resolve(block, address).1);
+        observer.copies_issue(at, &places, op.size, false);
     }
-    access::execute_at(env, block, warp, observer, &op.store, at, to)
+    Ok(())
 }
 
 /// The register that holds the 32-bit word `index` of a register of up to four planes, and

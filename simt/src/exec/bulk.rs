@@ -99,8 +99,22 @@ impl<O: Observer> Mover<'_, '_, O> {
         self.access(&op, place)
     }
 
-    /// Bytes have landed in the block of a rank: its mbarrier hears of them.
-    pub(crate) fn complete(&mut self, rank: u32, place: u64, bytes: u32) -> Result<(), Raised> {
+    /// A copy out of shared memory was issued.
+    pub(crate) fn reads(&mut self, from: u64, bytes: u32) {
+        if O::ACTIVE {
+            self.observer.copies_read(self.at, from, bytes);
+        }
+    }
+
+    /// Bytes have landed at `start` in the block of a rank: its mbarrier at `place` hears of
+    /// them.
+    pub(crate) fn complete(
+        &mut self,
+        rank: u32,
+        place: u64,
+        start: u64,
+        bytes: u32,
+    ) -> Result<(), Raised> {
         let (env, at, lane) = (self.env, self.at, self.lane());
         at_peer(
             env,
@@ -109,7 +123,12 @@ impl<O: Observer> Mover<'_, '_, O> {
             rank,
             lane,
             place,
-            |block, observer| complete(env, block, observer, at, place, bytes),
+            |block, observer| {
+                if O::ACTIVE {
+                    observer.copies_issue(at, &[start; LANES], bytes, true);
+                }
+                complete(env, block, observer, at, place, bytes)
+            },
         )
     }
 
@@ -208,15 +227,14 @@ pub(crate) fn linear<O: Observer>(
                 }
             }
         }
-        if O::ACTIVE {
-            mover.observer.copies_issue(here, &to, sizes[lane], true);
-        }
         if let Some(barrier) = &op.barrier {
             let (_, place) = mover.shared(barrier)?;
             for to in receivers {
-                let (rank, _) = resolve(mover.block, to);
-                mover.complete(rank, place, sizes[lane])?;
+                let (rank, start) = resolve(mover.block, to);
+                mover.complete(rank, place, start, sizes[lane])?;
             }
+        } else {
+            mover.reads(from[lane], sizes[lane]);
         }
     }
     Ok(())
@@ -253,7 +271,9 @@ pub(crate) fn remote<O: Observer>(
             };
             return Err(Raised::new(kind, lane as u32));
         }
-        mover.complete(rank, place, op.memory.bytes())?;
+        let start = addresses(mover.warp, &op.memory.address)[lane];
+        let (_, start) = resolve(mover.block, start);
+        mover.complete(rank, place, start, op.memory.bytes())?;
     }
     Ok(())
 }

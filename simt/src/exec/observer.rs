@@ -88,9 +88,10 @@ pub(crate) trait Observer {
     fn cluster_complete(&mut self, _first: u64) {}
     /// Lanes have waited for a phase of it.
     fn cluster_wait(&mut self, _at: At) {}
-    /// Lanes issued asynchronous copies of `bytes` each to these places: shared memory, or for a
-    /// bulk copy the one its instruction names.
+    /// Lanes issued asynchronous copies of `bytes` each to these places in shared memory.
     fn copies_issue(&mut self, _at: At, _to: &[u64; LANES], _bytes: u32, _bulk: bool) {}
+    /// A lane issued a bulk copy out of shared memory.
+    fn copies_read(&mut self, _at: At, _from: u64, _bytes: u32) {}
     /// Lanes end a group of copies.
     fn copies_commit(&mut self, _at: At, _bulk: bool) {}
     /// Lanes have waited until at most so many groups are pending; `None`: for everything.

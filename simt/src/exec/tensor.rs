@@ -243,12 +243,14 @@ fn tile<O: Observer>(
             }
         }
     }
+    let bytes = (rows * map.row_bytes()) as u32;
     if let Motion::Load { barrier, .. } = &op.motion {
         let (_, at) = mover.shared(barrier)?;
-        let bytes = (rows * map.row_bytes()) as u32;
         for to in receivers {
-            mover.complete(to, at, bytes)?;
+            mover.complete(to, at, place, bytes)?;
         }
+    } else {
+        mover.reads(place, bytes);
     }
     Ok(())
 }

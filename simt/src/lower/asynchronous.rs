@@ -110,6 +110,25 @@ pub(crate) enum AsyncOp {
     },
 }
 
+impl AsyncOp {
+    /// What it does to the memory it goes to, or reads if it writes none.
+    pub(crate) fn access(&self) -> Option<&MemoryOp> {
+        match self {
+            AsyncOp::Copy(op) => Some(&op.store),
+            AsyncOp::Bulk(op) => Some(&op.store),
+            AsyncOp::Tensor(op) => Some(&op.store),
+            AsyncOp::Remote(op) => Some(&op.memory),
+            AsyncOp::Replace(op) => Some(&op.store),
+            AsyncOp::CopyMap(op) => Some(&op.store),
+            AsyncOp::Wgmma(op) => Some(&op.memory),
+            AsyncOp::Commit { .. }
+            | AsyncOp::Wait { .. }
+            | AsyncOp::Barrier(_)
+            | AsyncOp::PendingCount { .. } => None,
+        }
+    }
+}
+
 pub(crate) fn has(i: &Instruction, modifier: &str) -> bool {
     i.modifiers.iter().any(|m| m.text == modifier)
 }

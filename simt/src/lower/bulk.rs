@@ -113,6 +113,16 @@ fn whole(kind: Access, space: Space, register: Reg) -> MemoryOp {
     access(kind, space, ScalarType::B128, register)
 }
 
+/// The access as reductions make it.
+fn atomic(what: Atomic, op: MemoryOp) -> MemoryOp {
+    MemoryOp {
+        access: Access::Atomic(what),
+        order: Order::Relaxed,
+        scope: Scope::Device,
+        ..op
+    }
+}
+
 fn reduction(i: &Instruction) -> Option<Atomic> {
     i.modifiers.iter().find_map(|m| {
         Some(match m.text.as_str() {
@@ -178,12 +188,16 @@ pub(crate) fn linear(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         e.program.communicates = true;
     }
     let registers = Scratch::new(e);
+    let mut store = whole(Access::Store, to, registers.piece);
+    if let Some(reduction) = reduce {
+        store = atomic(reduction.what, store);
+    }
     let op = BulkOp {
         source,
         destination,
         size,
         load: whole(Access::Load, from, registers.piece),
-        store: whole(Access::Store, to, registers.piece),
+        store,
         reduce,
         barrier,
         multicast,
@@ -255,13 +269,17 @@ pub(crate) fn tensor(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     } else {
         (Space::Shared, Space::Global)
     };
+    let mut store = whole(Access::Store, to, registers.piece);
+    if let Motion::Reduce(what) = motion {
+        store = atomic(what, store);
+    }
     let op = TensorOp {
         map,
         coordinates,
         tile,
         motion,
         load: whole(Access::Load, from, registers.piece),
-        store: whole(Access::Store, to, registers.piece),
+        store,
         registers,
     };
     push(e, AsyncOp::Tensor(Box::new(op)), guard);
