@@ -138,9 +138,7 @@ pub(crate) fn access<O: Observer>(
             rank,
             first,
             place,
-            |block, observer| {
-                access::in_space(env, block, warp, observer, op, here, Space::Shared, &places)
-            },
+            |block, observer| access::shared_at(env, block, warp, observer, op, here, &places),
         )?;
         left &= !group;
     }

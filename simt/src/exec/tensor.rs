@@ -4,12 +4,14 @@
 //! pieces of 16 bytes moved about by the swizzle. What lies outside the tensor is read as zero
 //! and not written (PTX manual, "Tensors" and "Swizzling modes").
 
-use super::access::{addresses, locate, window_of};
+use super::access::{addresses, window_of};
 use super::block::Block;
+use super::bounds::locate;
 use super::bulk::{Mover, PIECE, operand, plain};
 use super::cluster::address;
 use super::fault::{FaultKind, Raised};
 use super::observer::{At, Observer};
+use super::pattern::Pattern;
 use super::registers::LANES;
 use super::step::{Env, bits};
 use super::warp::Warp;
@@ -53,9 +55,11 @@ fn tensor_map(env: &Env<'_>, named: Space, address: u64, lane: usize) -> Result<
     let mut words = [0u64; BYTES / 8];
     match space {
         Space::Global => {
-            let (a, _, offsets) = locate(env, 1 << lane, &[address; LANES], BYTES as u32, false)?;
+            let targets = [address; LANES];
+            let pattern = Pattern::of(&targets, 1 << lane);
+            let (a, _) = locate(env, 1 << lane, &targets, pattern, BYTES as u32, false)?;
             for (k, word) in words.iter_mut().enumerate() {
-                *word = a.load(offsets[lane] + 8 * k as u64, 8);
+                *word = a.load(address - a.base + 8 * k as u64, 8);
             }
         }
         Space::Param | Space::Const => {

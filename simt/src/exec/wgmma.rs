@@ -5,6 +5,7 @@ use super::block::Block;
 use super::bulk::PIECE;
 use super::fault::Raised;
 use super::observer::{AccessEvent, At, Observer};
+use super::pattern::Pattern;
 use super::registers::LANES;
 use super::step::Env;
 use super::warp::Warp;
@@ -130,6 +131,7 @@ fn show<O: Observer>(
             op: &op.memory,
             space: Space::Shared,
             offsets: &offsets,
+            pattern: Pattern::of(&offsets, mask),
             allocation: None,
             bytes: PIECE as u32,
             registers: &warp.registers,
