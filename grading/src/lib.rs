@@ -6,8 +6,8 @@
 
 pub mod builtin;
 pub mod doctor;
-pub mod lane;
 pub mod grade;
+pub mod lane;
 pub mod npy;
 pub mod profile;
 pub mod run;

@@ -27,15 +27,19 @@
 //! A check draws sizes that are small: the PTX machine runs them. `cases` says how many are drawn,
 //! quick and full; all eight tasks together have a minute on two cores.
 
+mod attention;
 mod bounded;
 pub mod check;
 pub mod common;
 mod dims;
 mod draft;
 mod explain;
+pub mod flash_attention_backward;
+pub mod flash_attention_forward;
 pub mod honest;
 pub mod layernorm_backward;
 pub mod oracle;
+pub mod paged_kv_attention;
 mod session;
 pub mod softmax_topk;
 mod spec;
@@ -104,6 +108,9 @@ pub fn all() -> &'static [Arc<Task>] {
         [
             layernorm_backward::task(),
             softmax_topk::task(),
+            paged_kv_attention::task(),
+            flash_attention_forward::task(),
+            flash_attention_backward::task(),
             ternary_matmul::task(),
         ]
         .map(Arc::new)
