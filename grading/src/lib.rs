@@ -10,6 +10,7 @@ pub mod grade;
 pub mod lane;
 pub mod mutate;
 pub mod npy;
+pub mod profile;
 pub mod run;
 pub mod submission;
 pub mod task;
