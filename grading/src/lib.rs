@@ -1,13 +1,14 @@
 //! Tasks, lanes, verdicts and reports, and the `touchstone` command over them.
 //!
-//! What is here so far is [`doctor`]: what this machine has of what the project can use. Nothing is
-//! graded yet.
+//! What comes in, by which lane: [`submission`]; what is asked and what is right: [`task`]; what came of
+//! it: [`grade`].
 #![forbid(unsafe_code)]
 
 pub mod builtin;
 pub mod doctor;
 pub mod grade;
 pub mod lane;
+pub mod mutate;
 pub mod npy;
 pub mod profile;
 pub mod run;

@@ -5,7 +5,7 @@ mod meter;
 use crate::submission::{Answer, Call, Failure, Finding, Named, Submission};
 use crate::task;
 use crate::tensor::{DType, Scalar, Tensor};
-use kernels_host::{Buffer, Cuda, Device, Element, Error, Vm};
+use kernels_host::{Buffer, Cuda, Device, Element, Error, OnFindings, Vm};
 use meter::Meter;
 use simt::LaunchError;
 use simt::diagnostics::Blame;
@@ -42,11 +42,19 @@ impl Bench {
                     counters: true,
                     ..simt::Options::default()
                 };
-                Meter::vm(Vm::with_options(MEMORY, options))
+                return Ok(Bench::on(Vm::with_options(MEMORY, options)));
             }
             Place::Cuda => Meter::device(Cuda::open(0)?),
         };
         Ok(Bench { meter })
+    }
+
+    /// A bench on that machine; what its checkers find is reported, and stops nothing.
+    pub fn on(vm: Arc<Vm>) -> Bench {
+        vm.set_on_findings(OnFindings::Report);
+        Bench {
+            meter: Meter::vm(vm),
+        }
     }
 
     /// The device's name.
@@ -252,6 +260,13 @@ pub struct Builtin {
 }
 
 impl Builtin {
+    /// On that machine.
+    pub fn on(vm: Arc<Vm>) -> Builtin {
+        Builtin {
+            bench: Bench::on(vm),
+        }
+    }
+
     /// On that device.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub use report::{
     SCHEMA, TaskReport,
 };
 pub use rubric::TEXT as RUBRIC;
-pub use source::{BuiltinSource, HonestSource, OpenError, Source, source};
+pub use source::{BuiltinSource, HonestSource, ManifestSource, OpenError, Source, source};
 
 use crate::submission::Submission;
 use crate::task::{self, Budget, Task};
