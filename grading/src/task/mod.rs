@@ -44,6 +44,7 @@ mod session;
 pub mod softmax_topk;
 mod spec;
 pub mod ternary_matmul;
+pub mod tree_verify;
 
 pub use bounded::{BoundedOutputs, dtype};
 pub use check::{Budget, Check, Kind, Outcome, Stop, fixed};
@@ -111,6 +112,7 @@ pub fn all() -> &'static [Arc<Task>] {
             paged_kv_attention::task(),
             flash_attention_forward::task(),
             flash_attention_backward::task(),
+            tree_verify::task(),
             ternary_matmul::task(),
         ]
         .map(Arc::new)

@@ -60,7 +60,7 @@ pub(super) const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "top-left",
-        caught_by: &["bottom-right"],
+        caught_by: &["aligned-at-the-end"],
         says: "the causal mask is aligned top-left: query i sees keys 0 to i",
         mend: ALIGNMENT,
     },

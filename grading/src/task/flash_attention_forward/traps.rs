@@ -134,7 +134,7 @@ fn tiles() -> Vec<Check> {
             |draft, _, _| draft.options.causal = false,
         ),
         trap(
-            "bottom-right",
+            "aligned-at-the-end",
             "Nq and Nk differ: the causal mask is aligned at the last query and the last key",
             lengths(20, 50),
             |draft, _, _| draft.options.causal = true,

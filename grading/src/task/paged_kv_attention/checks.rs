@@ -1,10 +1,10 @@
 //! Values, odd values, properties and levels.
 
 use super::append;
-use super::cases::{self, call, decode, drawn, format, numbers_of};
+use super::cases::{call, decode, drawn, format, numbers_of};
 use crate::submission::{Call, Named};
 use crate::task::common::{self, Ordinary};
-use crate::task::{Budget, Check, Dims, Kind, Session, Stop, fixed};
+use crate::task::{Budget, Check, Dims, Kind, Session, Stop};
 use crate::tensor::{Scalar, Tensor};
 use crate::verdict::Verdict;
 use half::{bf16, f16};
@@ -422,7 +422,7 @@ mod tests {
     fn ordinary_calls_keep_the_contract() {
         let mut rng = Rng::new(1);
         let dims = draw(&mut rng, Budget::Quick);
-        let call = cases::decode(&dims, &mut rng).expect("a case");
+        let call = decode(&dims, &mut rng).expect("a case");
         assert_eq!(super::super::spec::SPEC.violations(&call), [""; 0]);
     }
 }

@@ -6,7 +6,7 @@ mod checks;
 mod honest;
 mod honest_append;
 mod mistakes;
-mod pages;
+pub(super) mod pages;
 mod spec;
 mod traps;
 mod traps_append;

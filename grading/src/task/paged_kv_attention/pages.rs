@@ -7,7 +7,7 @@ use reference::paged_kv::{PageShape, PageStore, Pages};
 
 /// Elements of pages that own their memory, so that the oracle can borrow them.
 #[derive(Clone, Debug)]
-pub(super) enum Owned {
+pub(in crate::task) enum Owned {
     F32(Vec<f32>),
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
@@ -17,7 +17,7 @@ pub(super) enum Owned {
 
 impl Owned {
     /// The pages `k` or `v` among named tensors.
-    pub(super) fn read(which: &str, tensors: &[Named]) -> Result<Owned, String> {
+    pub(in crate::task) fn read(which: &str, tensors: &[Named]) -> Result<Owned, String> {
         let find = |part: &str| {
             let name = format!("{which}_{part}");
             let found = tensors.iter().find(|named| named.name == name);
@@ -49,7 +49,7 @@ impl Owned {
     }
 
     /// Borrowed.
-    pub(super) fn pages(&self) -> Pages<'_> {
+    pub(in crate::task) fn pages(&self) -> Pages<'_> {
         match self {
             Owned::F32(x) => Pages::F32(x),
             Owned::F16(x) => Pages::F16(x),
@@ -65,7 +65,7 @@ impl Owned {
 }
 
 /// The tensors of K and V pages, in the contract's order.
-pub(super) fn tensors(k: &PageStore, v: &PageStore) -> Vec<Named> {
+pub(in crate::task) fn tensors(k: &PageStore, v: &PageStore) -> Vec<Named> {
     let mut named = Vec::new();
     let (k_parts, v_parts) = (parts(k), parts(v));
     for (k, v) in k_parts.into_iter().zip(v_parts) {
@@ -113,7 +113,7 @@ fn parts(store: &PageStore) -> Vec<(&'static str, Tensor)> {
 }
 
 /// The sizes of a call's pages. D is not theirs to say: int4 packs two a byte.
-pub(super) fn shape(call: &Call, head_size: usize) -> Result<PageShape, String> {
+pub(in crate::task) fn shape(call: &Call, head_size: usize) -> Result<PageShape, String> {
     let pages = call.input("k_pages").ok_or("no k_pages")?;
     match pages.shape() {
         &[pages, page, heads, _] => Ok(PageShape {
