@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod grade;
 pub mod lane;
 pub mod mutate;
+pub mod new;
 pub mod npy;
 pub mod profile;
 pub mod run;

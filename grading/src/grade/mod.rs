@@ -15,7 +15,9 @@ pub use report::{
     SCHEMA, TaskReport,
 };
 pub use rubric::TEXT as RUBRIC;
-pub use source::{BuiltinSource, HonestSource, ManifestSource, OpenError, Source, source};
+pub use source::{
+    BuiltinSource, HonestSource, ManifestSource, OpenError, Source, source, source_with,
+};
 
 use crate::submission::Submission;
 use crate::task::{self, Budget, Task};
