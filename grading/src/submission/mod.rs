@@ -7,9 +7,11 @@
 
 mod answer;
 mod call;
+pub mod manifest;
 
 pub use answer::{Answer, Counted, Failure, Finding};
 pub use call::{Call, Named, OutputSpec, Value};
+pub use manifest::{Manifest, ManifestError};
 
 /// Something that answers calls.
 ///
