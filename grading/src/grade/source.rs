@@ -124,6 +124,18 @@ where
 /// # Errors
 /// When there is none.
 pub fn source(name: &str, place: Place) -> Result<Box<dyn Source>, OpenError> {
+    source_with(name, place, OpenOptions::default())
+}
+
+/// [`source`], where programs of a manifest are opened as `options` say.
+///
+/// # Errors
+/// When there is none.
+pub fn source_with(
+    name: &str,
+    place: Place,
+    options: OpenOptions,
+) -> Result<Box<dyn Source>, OpenError> {
     if name == "builtin" {
         return Ok(Box::new(BuiltinSource(place)));
     }
@@ -143,10 +155,7 @@ pub fn source(name: &str, place: Place) -> Result<Box<dyn Source>, OpenError> {
         return Ok(Box::new(HonestSource(way)));
     }
     if Path::new(name).exists() {
-        return Ok(Box::new(ManifestSource::new(
-            Path::new(name),
-            OpenOptions::default(),
-        )?));
+        return Ok(Box::new(ManifestSource::new(Path::new(name), options)?));
     }
     Err(OpenError::Manifest(format!(
         "there is no submission `{name}`; `builtin` and `plain` are always there"

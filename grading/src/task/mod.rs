@@ -28,6 +28,7 @@
 //! quick and full; all eight tasks together have a minute on two cores.
 
 mod attention;
+pub mod beam_search;
 mod bounded;
 pub mod check;
 pub mod common;
@@ -60,6 +61,9 @@ use crate::builtin::Bench;
 use crate::submission::{Answer, Call, Failure, Named};
 use std::sync::{Arc, LazyLock};
 
+/// Our kernels for a task.
+pub type Kernels = fn(&Bench, &Call) -> Result<Answer, Failure>;
+
 /// A task.
 pub struct Task {
     /// The contract.
@@ -79,7 +83,7 @@ pub struct Task {
     /// The plain implementation.
     pub honest: fn(&Call, &Way) -> Result<Vec<Named>, Failure>,
     /// Our kernels.
-    pub builtin: Option<fn(&Bench, &Call) -> Result<Answer, Failure>>,
+    pub builtin: Option<Kernels>,
 }
 
 impl Task {
@@ -111,6 +115,7 @@ pub fn all() -> &'static [Arc<Task>] {
             softmax_topk::task(),
             paged_kv_attention::task(),
             flash_attention_forward::task(),
+            beam_search::task(),
             flash_attention_backward::task(),
             tree_verify::task(),
             ternary_matmul::task(),
