@@ -1,4 +1,4 @@
-/* Softmax of each row of f32 logits, and its K most probable entries.
+/* Softmax of each row, and its K most probable entries.
  *   cc -O2 -o softmax_topk softmax_topk.c -lm
  */
 #include "touchstone.h"
@@ -51,14 +51,15 @@ int main(void) {
     while (ts_next(&call)) {
         uint64_t rows = ts_size(&call, "R"), width = ts_size(&call, "V"), k = ts_size(&call, "K");
         float temperature = (float)ts_parameter(&call, "temperature", 1);
-        const float *logits = ts_input(&call, "logits");
+        const void *data = ts_input(&call, "logits");
+        const char *dtype = ts_real(&call, "logits");
         const uint8_t *mask = ts_input(&call, "mask");
         const int32_t *row_k = ts_input(&call, "row_k");
         if (k > width) {
             ts_unsupported(&call, "K above V");
-        } else if (!ts_is(&call, "logits", "f32")) {
-            ts_unsupported(&call, "logits in 16 bits");
         } else {
+            float *logits = ts_allocate(rows * width * sizeof *logits);
+            for (uint64_t i = 0; i < rows * width; i++) logits[i] = ts_element(data, dtype, i);
             float *prob = ts_allocate(rows * k * sizeof *prob), *lse = ts_allocate(rows * sizeof *lse);
             int32_t *index = ts_allocate(rows * k * sizeof *index);
             for (uint64_t r = 0; r < rows; r++) {
@@ -76,6 +77,7 @@ int main(void) {
                 {"lse", "F32", vector, lse, rows * 4},
             };
             ts_answer(&call, outputs, 3);
+            free(logits);
             free(prob);
             free(index);
             free(lse);

@@ -106,6 +106,35 @@ static inline int ts_is(const ts_call *call, const char *name, const char *dtype
     return entry && strncmp(ts_find(entry, "dtype"), quoted, strlen(quoted)) == 0;
 }
 
+/* Element i of an input in f32, f16 or bf16. */
+static inline float ts_element(const void *data, const char *dtype, uint64_t i) {
+    if (strcmp(dtype, "f32") == 0) return ((const float *)data)[i];
+    uint16_t half = ((const uint16_t *)data)[i];
+    uint32_t bits = (uint32_t)half << 16; /* bf16 is the upper half of an f32 */
+    if (strcmp(dtype, "f16") == 0) {
+        uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
+        if (exponent == 31) {
+            bits = sign | 0x7f800000 | fraction << 13;
+        } else if (exponent > 0) {
+            bits = sign | (exponent + 112) << 23 | fraction << 13;
+        } else {
+            float tiny = (float)fraction / 16777216.0f;
+            return sign ? -tiny : tiny;
+        }
+    }
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* The type of an input: one of f32, f16, bf16; NULL for another. */
+static inline const char *ts_real(const ts_call *call, const char *name) {
+    static const char *const types[] = {"f32", "f16", "bf16"};
+    for (int i = 0; i < 3; i++)
+        if (ts_is(call, name, types[i])) return types[i];
+    return NULL;
+}
+
 static inline void ts_reply(const ts_call *call, const char *unsupported, const char *table,
                      const ts_output *outputs, int count, uint64_t data) {
     const char *nonce = ts_find(call->header, "nonce") + 1;

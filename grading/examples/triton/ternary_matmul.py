@@ -47,7 +47,8 @@ def signature(dtype):
 
 KERNELS = [
     (f"ternary_{name}.{short}", forward, signature(dtype),
-     {"BLOCK": block, "BASE3": base3, "BM": 16, "BN": 16, "GROUP": GROUP}, {"num_warps": 4, "num_stages": 1})
+     {"BLOCK": block, "BASE3": base3, "BM": 16, "BN": 16, "GROUP": GROUP}, 
+     {"num_warps": 1, "num_stages": 1})
     for name, block, base3 in [("two_bit", 34, False), ("base3", 28, True)]
     for short, dtype in [("f32", "fp32"), ("f16", "fp16"), ("bf16", "bf16")]
 ]  # fmt: skip

@@ -5,7 +5,7 @@ mod meter;
 use crate::submission::{Answer, Call, Failure, Finding, Named, Submission};
 use crate::task;
 use crate::tensor::{DType, Scalar, Tensor};
-use kernels_host::{Buffer, Cuda, Device, Element, Error, Vm};
+use kernels_host::{Buffer, Cuda, Device, Element, Error, OnFindings, Vm};
 use meter::Meter;
 use simt::LaunchError;
 use simt::diagnostics::Blame;
@@ -28,6 +28,8 @@ pub enum Place {
 /// A device, and what goes through it.
 pub struct Bench {
     meter: Arc<Meter>,
+    /// The machine that counts and checks, where it is one.
+    vm: Option<Arc<Vm>>,
 }
 
 impl Bench {
@@ -36,17 +38,29 @@ impl Bench {
     /// # Errors
     /// When there is no GPU.
     pub fn new(place: Place) -> Result<Bench, Error> {
-        let meter = match place {
+        Ok(match place {
             Place::Vm => {
                 let options = simt::Options {
                     counters: true,
                     ..simt::Options::default()
                 };
-                Meter::vm(Vm::with_options(MEMORY, options))
+                Bench::on(Vm::with_options(MEMORY, options))
             }
-            Place::Cuda => Meter::device(Cuda::open(0)?),
-        };
-        Ok(Bench { meter })
+            Place::Cuda => Bench {
+                meter: Meter::new(Cuda::open(0)?),
+                vm: None,
+            },
+        })
+    }
+
+    /// A bench on that machine; what its checkers find is reported, and stops nothing.
+    pub fn on(vm: Arc<Vm>) -> Bench {
+        // Judged here, beside the answer, and not by the launch.
+        vm.set_on_findings(OnFindings::Report);
+        Bench {
+            meter: Meter::new(vm.clone()),
+            vm: Some(vm),
+        }
     }
 
     /// The device's name.
@@ -61,6 +75,7 @@ impl Bench {
             call,
             device,
             meter: self.meter.clone(),
+            vm: self.vm.clone(),
             answer: Answer::default(),
             workspace: 0,
         }
@@ -72,6 +87,7 @@ pub struct Job<'a> {
     call: &'a Call,
     device: Arc<dyn Device>,
     meter: Arc<Meter>,
+    vm: Option<Arc<Vm>>,
     answer: Answer,
     workspace: usize,
 }
@@ -128,24 +144,26 @@ impl Job<'_> {
     /// # Errors
     /// When they fail.
     pub fn run(&mut self, work: impl FnOnce() -> kernels_host::Result<()>) -> Result<(), Failure> {
-        self.meter.reset();
-        let before = self.meter.seen().live();
+        let before = self.meter.begin();
         let started = Instant::now();
-        work()
-            .and_then(|()| self.device.synchronize())
-            .map_err(failure)?;
+        let done = work().and_then(|()| self.device.synchronize());
         self.answer.elapsed += started.elapsed();
-        let seen = self.meter.seen();
-        self.workspace = self.workspace.max(seen.peak - before);
+        self.workspace = self.workspace.max(self.meter.peak() - before);
+        let launches = self.vm.as_ref().map(|vm| vm.take_launches());
+        done.map_err(failure)?;
+        let Some(launches) = launches else {
+            return Ok(());
+        };
         let mut counted = self.answer.counted.unwrap_or_default();
-        for report in &seen.reports {
-            for finding in report.findings.iter().filter(|finding| !finding.benign) {
+        for launched in &launches {
+            let findings = launched.report.findings.iter();
+            for finding in findings.filter(|finding| !finding.benign) {
                 self.answer.findings.push(Finding {
                     kind: finding.checker.name().to_owned(),
                     text: finding.to_string(),
                 });
             }
-            if let Some(counters) = &report.counters {
+            if let Some(counters) = &launched.report.counters {
                 let flow = counters.total.global.total();
                 counted.bytes_moved += counters.total.moved_bytes();
                 counted.bytes_requested += flow.bytes;
@@ -154,9 +172,7 @@ impl Job<'_> {
             }
         }
         counted.workspace = self.workspace as u64;
-        if self.meter.counts() {
-            self.answer.counted = Some(counted);
-        }
+        self.answer.counted = Some(counted);
         Ok(())
     }
 
@@ -252,6 +268,13 @@ pub struct Builtin {
 }
 
 impl Builtin {
+    /// On that machine.
+    pub fn on(vm: Arc<Vm>) -> Builtin {
+        Builtin {
+            bench: Bench::on(vm),
+        }
+    }
+
     /// On that device.
     ///
     /// # Errors
