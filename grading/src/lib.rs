@@ -1,7 +1,8 @@
 //! Tasks, lanes, verdicts and reports, and the `touchstone` command over them.
 //!
-//! What comes in, by which lane: [`submission`]; what is asked and what is right: [`task`]; what came of
-//! it: [`grade`].
+//! [`task`] holds the tasks as data and says how to add one; [`submission`] is what is graded,
+//! whatever [`lane`] it came by; [`grade`] runs the checks and makes the report. [`builtin`] is our
+//! own kernels as a submission. [`assert_graded`] makes a test of a crate's own.
 #![forbid(unsafe_code)]
 
 pub mod builtin;

@@ -1,67 +1,47 @@
-//! A device that counts what goes through it: launches' reports, memory at its peak.
+//! A device that counts the memory that is asked of it.
 
-use kernels_host::{CheckedLaunch, Device, DeviceId, Limits, Result, Vm};
+use kernels_host::{CheckedLaunch, Device, DeviceId, Limits, Result};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Another device, and what was asked of it since [`reset`](Meter::reset).
+/// Another device, and the memory that was asked of it.
 #[derive(Debug)]
 pub(super) struct Meter {
     inner: Arc<dyn Device>,
-    vm: Option<Arc<Vm>>,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+struct Seen {
     sizes: HashMap<u64, usize>,
     live: usize,
-    /// Most bytes that were allocated at once.
-    pub(super) peak: usize,
-    /// What the machine reported, launch by launch.
-    pub(super) reports: Vec<simt::Report>,
+    peak: usize,
 }
 
 impl Meter {
-    pub(super) fn vm(vm: Arc<Vm>) -> Arc<Meter> {
-        Arc::new(Meter {
-            inner: vm.clone(),
-            vm: Some(vm),
-            seen: Mutex::default(),
-        })
-    }
-
-    pub(super) fn device(inner: Arc<dyn Device>) -> Arc<Meter> {
+    pub(super) fn new(inner: Arc<dyn Device>) -> Arc<Meter> {
         Arc::new(Meter {
             inner,
-            vm: None,
             seen: Mutex::default(),
         })
     }
 
-    /// Whether launches are counted.
-    pub(super) fn counts(&self) -> bool {
-        self.vm.is_some()
-    }
-
-    /// Forgets reports; from here on the peak counts.
-    pub(super) fn reset(&self) {
+    /// From here on the peak counts; says what is allocated now.
+    pub(super) fn begin(&self) -> usize {
         let mut seen = self.seen();
-        seen.reports.clear();
         seen.peak = seen.live;
+        seen.live
     }
 
-    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+    /// Most bytes that were allocated at once since [`begin`](Meter::begin).
+    pub(super) fn peak(&self) -> usize {
+        self.seen().peak
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
         // Counts are whole after every statement, also when another thread panicked.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Seen {
-    /// Bytes allocated now.
-    pub(super) fn live(&self) -> usize {
-        self.live
     }
 }
 
@@ -108,12 +88,7 @@ impl Device for Meter {
     }
 
     fn launch(&self, launch: &CheckedLaunch<'_>) -> Result<()> {
-        self.inner.launch(launch)?;
-        if let Some(vm) = &self.vm {
-            let report = vm.last_report();
-            self.seen().reports.push(report);
-        }
-        Ok(())
+        self.inner.launch(launch)
     }
 
     fn synchronize(&self) -> Result<()> {

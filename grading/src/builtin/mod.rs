@@ -5,11 +5,11 @@ mod meter;
 use crate::submission::{Answer, Call, Failure, Finding, Named, Submission};
 use crate::task;
 use crate::tensor::{DType, Scalar, Tensor};
-use kernels_host::{Buffer, Cuda, Device, Element, Error, OnFindings, Vm};
+use kernels_host::{Buffer, Cuda, Device, Element, Error, Launched, OnFindings, Vm};
 use meter::Meter;
 use simt::LaunchError;
 use simt::diagnostics::Blame;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Device memory of the machine that our kernels are graded on.
@@ -25,9 +25,15 @@ pub enum Place {
     Cuda,
 }
 
+/// Launches that ran to their end, where somebody wants to know of them.
+pub type Launches = Option<Arc<Mutex<Vec<Launched>>>>;
+
 /// A device, and what goes through it.
 pub struct Bench {
     meter: Arc<Meter>,
+    /// The machine that counts and checks, where it is one.
+    vm: Option<Arc<Vm>>,
+    launches: Launches,
 }
 
 impl Bench {
@@ -36,24 +42,30 @@ impl Bench {
     /// # Errors
     /// When there is no GPU.
     pub fn new(place: Place) -> Result<Bench, Error> {
-        let meter = match place {
+        match place {
             Place::Vm => {
                 let options = simt::Options {
                     counters: true,
                     ..simt::Options::default()
                 };
-                return Ok(Bench::on(Vm::with_options(MEMORY, options)));
+                Ok(Bench::on(Vm::with_options(MEMORY, options)))
             }
-            Place::Cuda => Meter::device(Cuda::open(0)?),
-        };
-        Ok(Bench { meter })
+            Place::Cuda => Ok(Bench {
+                meter: Meter::new(Cuda::open(0)?),
+                vm: None,
+                launches: Launches::default(),
+            }),
+        }
     }
 
-    /// A bench on that machine; what its checkers find is reported, and stops nothing.
+    /// A bench on that machine.
     pub fn on(vm: Arc<Vm>) -> Bench {
+        // Findings are judged here, beside the answer, and not by the launch.
         vm.set_on_findings(OnFindings::Report);
         Bench {
-            meter: Meter::vm(vm),
+            meter: Meter::new(vm.clone()),
+            vm: Some(vm),
+            launches: Launches::default(),
         }
     }
 
@@ -69,6 +81,8 @@ impl Bench {
             call,
             device,
             meter: self.meter.clone(),
+            vm: self.vm.clone(),
+            launches: self.launches.clone(),
             answer: Answer::default(),
             workspace: 0,
         }
@@ -80,6 +94,8 @@ pub struct Job<'a> {
     call: &'a Call,
     device: Arc<dyn Device>,
     meter: Arc<Meter>,
+    vm: Option<Arc<Vm>>,
+    launches: Launches,
     answer: Answer,
     workspace: usize,
 }
@@ -136,24 +152,26 @@ impl Job<'_> {
     /// # Errors
     /// When they fail.
     pub fn run(&mut self, work: impl FnOnce() -> kernels_host::Result<()>) -> Result<(), Failure> {
-        self.meter.reset();
-        let before = self.meter.seen().live();
+        let before = self.meter.begin();
         let started = Instant::now();
-        work()
-            .and_then(|()| self.device.synchronize())
-            .map_err(failure)?;
+        let done = work().and_then(|()| self.device.synchronize());
         self.answer.elapsed += started.elapsed();
-        let seen = self.meter.seen();
-        self.workspace = self.workspace.max(seen.peak - before);
+        self.workspace = self.workspace.max(self.meter.peak() - before);
+        let launches = self.vm.as_ref().map(|vm| vm.take_launches());
+        done.map_err(failure)?;
+        let Some(launches) = launches else {
+            return Ok(());
+        };
         let mut counted = self.answer.counted.unwrap_or_default();
-        for report in &seen.reports {
-            for finding in report.findings.iter().filter(|finding| !finding.benign) {
+        for launched in &launches {
+            let findings = launched.report.findings.iter();
+            for finding in findings.filter(|finding| !finding.benign) {
                 self.answer.findings.push(Finding {
                     kind: finding.checker.name().to_owned(),
                     text: finding.to_string(),
                 });
             }
-            if let Some(counters) = &report.counters {
+            if let Some(counters) = &launched.report.counters {
                 let flow = counters.total.global.total();
                 counted.bytes_moved += counters.total.moved_bytes();
                 counted.bytes_requested += flow.bytes;
@@ -162,8 +180,10 @@ impl Job<'_> {
             }
         }
         counted.workspace = self.workspace as u64;
-        if self.meter.counts() {
-            self.answer.counted = Some(counted);
+        self.answer.counted = Some(counted);
+        if let Some(all) = &self.launches {
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(launches);
         }
         Ok(())
     }
@@ -265,6 +285,14 @@ impl Builtin {
         Builtin {
             bench: Bench::on(vm),
         }
+    }
+
+    /// On that machine, and what it launched, for whoever wants to know.
+    pub fn watched(vm: Arc<Vm>) -> (Builtin, Arc<Mutex<Vec<Launched>>>) {
+        let launches = Arc::new(Mutex::default());
+        let mut builtin = Builtin::on(vm);
+        builtin.bench.launches = Some(Arc::clone(&launches));
+        (builtin, launches)
     }
 
     /// On that device.

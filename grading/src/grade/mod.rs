@@ -57,9 +57,10 @@ impl Options {
     }
 }
 
-/// A seed that nobody can know beforehand: the operating system's randomness behind the hash maps.
+/// A seed that nobody can know beforehand, from the operating system.
 pub fn fresh_seed() -> u64 {
-    RandomState::new().hash_one("seed")
+    // Without it the hash maps' own randomness is as good.
+    getrandom::u64().unwrap_or_else(|_| RandomState::new().hash_one("seed"))
 }
 
 /// What is told while it runs.

@@ -5,6 +5,7 @@ use super::{Dims, Session};
 use crate::submission::{Call, Named};
 use crate::verdict::{Because, Verdict};
 use reference::cases::Rng;
+use reference::numbers::Bounded;
 
 /// How a task draws and makes an ordinary call.
 #[derive(Clone, Copy)]
@@ -124,6 +125,54 @@ fn fresh(
         }
     }
     judged.map(drop)
+}
+
+/// Numbers that were judged, each with its bound.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    /// What was answered.
+    pub got: Vec<f64>,
+    /// How far it may be off.
+    pub bound: Vec<f64>,
+}
+
+impl Judged {
+    /// An output of the answer that was judged last.
+    pub fn of(session: &Session<'_>, outputs: &[Named], name: &str) -> Judged {
+        let output = outputs.iter().find(|output| output.name == name);
+        Judged {
+            got: output.map(|o| o.tensor.to_f64()).unwrap_or_default(),
+            bound: session.bounds(name),
+        }
+    }
+
+    /// Times a factor.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Judged {
+        Judged {
+            got: self.got.iter().map(|x| factor * x).collect(),
+            bound: self.bound.iter().map(|x| factor.abs() * x).collect(),
+        }
+    }
+
+    /// Whether others are the same numbers, within the bounds of both. Not to the bit: right
+    /// answers may differ from run to run.
+    ///
+    /// # Errors
+    /// With the first that is not.
+    pub fn agrees(&self, other: &Judged, what: &str) -> Result<(), Stop> {
+        for (at, got) in self.got.iter().enumerate() {
+            let bound = self.bound[at] + other.bound[at];
+            if !Bounded::new(*got, bound).admits(other.got[at]) {
+                let why = format!(
+                    "{what}: {got} and {} at {at}, not within {bound:e}",
+                    other.got[at]
+                );
+                return Err(Verdict::wrong(why).into());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Errs with the first output that differs in any bit.

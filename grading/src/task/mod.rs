@@ -27,6 +27,7 @@
 //! A check draws sizes that are small: the PTX machine runs them. `cases` says how many are drawn,
 //! quick and full; all eight tasks together have a minute on two cores.
 
+pub mod beam_search;
 mod bounded;
 pub mod check;
 pub mod common;
@@ -55,6 +56,9 @@ use crate::builtin::Bench;
 use crate::submission::{Answer, Call, Failure, Named};
 use std::sync::{Arc, LazyLock};
 
+/// Our kernels for a task.
+pub type Kernels = fn(&Bench, &Call) -> Result<Answer, Failure>;
+
 /// A task.
 pub struct Task {
     /// The contract.
@@ -74,7 +78,7 @@ pub struct Task {
     /// The plain implementation.
     pub honest: fn(&Call, &Way) -> Result<Vec<Named>, Failure>,
     /// Our kernels.
-    pub builtin: Option<fn(&Bench, &Call) -> Result<Answer, Failure>>,
+    pub builtin: Option<Kernels>,
 }
 
 impl Task {
@@ -104,6 +108,7 @@ pub fn all() -> &'static [Arc<Task>] {
         [
             layernorm_backward::task(),
             softmax_topk::task(),
+            beam_search::task(),
             ternary_matmul::task(),
         ]
         .map(Arc::new)

@@ -63,6 +63,12 @@ impl<'a> Session<'a> {
         found.map_or(&[], |output| &output.elements)
     }
 
+    /// The bounds of [`judged`](Session::judged).
+    pub fn bounds(&self, output: &str) -> Vec<f64> {
+        let elements = self.judged(output).iter();
+        elements.map(|element| element.expected.bound).collect()
+    }
+
     /// The task.
     pub fn task(&self) -> &'a Task {
         self.task

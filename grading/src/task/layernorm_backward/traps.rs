@@ -69,7 +69,7 @@ fn rows() -> Vec<Check> {
                 let width = dims.get("D");
                 for row in norm.dy.chunks_mut(width) {
                     let tail = width / 4 * 4;
-                    row[tail..].iter_mut().for_each(|dy| *dy = 30.0 + *dy);
+                    row[tail..].iter_mut().for_each(|dy| *dy += 30.0);
                 }
                 norm.gamma = None;
                 norm

@@ -2,11 +2,12 @@
 
 use super::cases::{Logits, drawn, ordinary};
 use crate::submission::Call;
-use crate::task::common::{self, Ordinary};
+use crate::task::common::{self, Judged, Ordinary};
 use crate::task::{Budget, Check, Dims, Kind, Session, Stop, fixed};
 use crate::verdict::Verdict;
 use half::{bf16, f16};
 use reference::cases::Rng;
+use reference::numbers::Bounded;
 
 /// Sizes of an ordinary case.
 fn draw(rng: &mut Rng, budget: Budget) -> Dims {
@@ -155,7 +156,7 @@ fn odd() -> Vec<Check> {
             name,
             says,
             fixed([("R", 3), ("V", 131), ("K", 5)]),
-            { move |dims: &Dims, rng: &mut Rng| spoilt(dims, rng, values) },
+            move |dims: &Dims, rng: &mut Rng| spoilt(dims, rng, values),
         )
         .cases(1, 2)
     };
@@ -231,11 +232,16 @@ fn properties() -> Vec<Check> {
                     .collect();
                 let moved: Vec<f32> = logits.iter().map(|x| x + 64.0).collect();
                 let here = session.judge(&Logits::new(rows, &logits, k).call())?;
+                let prob = Judged::of(session, &here, "prob");
                 let there = session.judge(&Logits::new(rows, &moved, k).call())?;
-                common::same_bits(&here[..2], &there[..2]).map_err(|_| {
-                    let why = "prob or index changed when 64 was added to every logit";
-                    Verdict::wrong(why).into()
-                })
+                if here[1] != there[1] {
+                    let why = "indices changed when 64 was added to every logit";
+                    return Err(Verdict::wrong(why).into());
+                }
+                prob.agrees(
+                    &Judged::of(session, &there, "prob"),
+                    "prob of shifted logits",
+                )
             },
         ),
         Check::new(
@@ -255,13 +261,12 @@ fn properties() -> Vec<Check> {
                 let call = ordinary(&dims, rng).ok_or(Stop::Unfit)?;
                 let outputs = session.judge(&call)?;
                 let vocabulary = dims.get("V");
-                let unit = reference::numbers::DType::F32.unit_roundoff();
-                for (row, prob) in outputs[0].tensor.to_f64().chunks(vocabulary).enumerate() {
+                let elements = session.judged("prob").chunks(vocabulary);
+                let rows = outputs[0].tensor.to_f64();
+                for (row, (prob, elements)) in rows.chunks(vocabulary).zip(elements).enumerate() {
                     let sum: f64 = prob.iter().sum();
-                    // Each is right within its own bound, which is less than (24 + V)·u of it and
-                    // 2u·|s − m|, at most 104 where the exponential is not yet 0.
-                    let bound = (24 + vocabulary + 208) as f64 * unit;
-                    if !(sum <= 1.0 + bound) {
+                    let bound = elements.iter().map(|e| e.expected.bound).sum();
+                    if !Bounded::new(1.0, bound).admits(sum) {
                         let why = format!("the probabilities of row {row} sum to {sum}");
                         return Err(Verdict::wrong(why).into());
                     }

@@ -248,14 +248,11 @@ pub(super) fn honest(call: &Call, way: &Way) -> Result<Vec<Named>, Failure> {
     answer(call, [numbers])
 }
 
+/// A sum of so many terms, in the order of the way.
+type Sum<'a> = &'a dyn Fn(usize, &dyn Fn(usize) -> f32) -> f32;
+
 /// One element of y.
-fn product(
-    x: &[f32],
-    w: &Weights,
-    [row, n]: [usize; 2],
-    way: &Way,
-    sum: &dyn Fn(usize, &dyn Fn(usize) -> f32) -> f32,
-) -> f32 {
+fn product(x: &[f32], w: &Weights, [row, n]: [usize; 2], way: &Way, sum: Sum<'_>) -> f32 {
     let k = w.columns;
     let x = &x[row * k..(row + 1) * k];
     let seen = if way.has("last-group-dropped") {
@@ -282,7 +279,7 @@ fn product(
 fn pack(call: &Call, way: &Way) -> Result<Vec<Named>, Failure> {
     let w = call.input("W").map(Tensor::to_f32).unwrap_or_default();
     let columns = call.sizes.get("K").copied().unwrap_or(0) as usize;
-    if columns == 0 || columns % GROUP != 0 {
+    if columns == 0 || !columns.is_multiple_of(GROUP) {
         return Err(Failure::Unsupported(format!(
             "K {columns}, no multiple of 128"
         )));
