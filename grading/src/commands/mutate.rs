@@ -3,7 +3,7 @@
 use super::{USAGE, task_names, unknown};
 use clap::Args;
 use grading::mutate::{self, Fate, MutantReport, Options};
-use grading::task;
+use grading::task::{self, Budget};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +19,9 @@ pub(crate) struct MutateArguments {
     /// Which mutants, and which cases they are asked
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Ask them all that `grade --full` asks
+    #[arg(long)]
+    full: bool,
     /// Only the kernels of this task; may be repeated
     #[arg(long = "task", value_name = "T")]
     tasks: Vec<String>,
