@@ -3,7 +3,7 @@
 use super::{USAGE, task_names, unknown};
 use clap::Args;
 use grading::mutate::{self, Fate, MutantReport, Options};
-use grading::task::{self, Budget};
+use grading::task;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

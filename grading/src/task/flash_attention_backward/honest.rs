@@ -238,10 +238,10 @@ fn of_head(head: &Head<'_>, t: &Tensors, gradients: &mut Gradients) {
         Some("scale-in-ds") => (1.0, 1.0),
         _ => (scale, scale),
     };
-    for i in 0..nq {
+    for (i, pairs) in pairs.iter().enumerate() {
         let row = query_row(i);
         for c in 0..d {
-            let term = |j: usize| pairs[i][j].ds * head.key(j)[c];
+            let term = |j: usize| pairs[j].ds * head.key(j)[c];
             let sum = match way.mistake {
                 Some("dq-overwritten") => {
                     let from = (nk - 1) / TILE * TILE;
@@ -250,21 +250,21 @@ fn of_head(head: &Head<'_>, t: &Tensors, gradients: &mut Gradients) {
                 Some("dq-by-tiles") => (0..nk)
                     .step_by(TILE)
                     .map(|from| {
-                        let tile = &pairs[i][from..nk.min(from + TILE)];
+                        let tile = &pairs[from..nk.min(from + TILE)];
                         seen_sum(way.order, tile.len(), tile, |at| term(from + at))
                     })
                     .sum(),
-                _ => seen_sum(way.order, nk, &pairs[i], term),
+                _ => seen_sum(way.order, nk, pairs, term),
             };
             gradients.dq[row * d + c] = of_dq * sum;
         }
     }
     let last_of_group = head.head % shape.group() + 1 == shape.group();
-    for j in 0..nk {
+    let column = |j: usize| -> Vec<Pair> { unmasked.iter().map(|row| row[j]).collect() };
+    for (j, column) in (0..nk).map(|j| (j, column(j))) {
         let row = head.key_row(j);
         for c in 0..d {
             let of = |i: usize| query_row(i) * d + c;
-            let column: Vec<Pair> = (0..nq).map(|i| unmasked[i][j]).collect();
             let total = |term: &dyn Fn(usize) -> f32| columns(way, nq, &column, term);
             let dk = of_dk * total(&|i| column[i].ds * t.q[of(i)]);
             let dv = total(&|i| column[i].p * t.d_o[of(i)]);

@@ -232,7 +232,8 @@ fn split_keys(
             + weight[0] / total * of(0).0.bound
             + weight[1] / total * of(1).0.bound
             + share * apart * (of(0).1.bound + of(1).1.bound);
-        if !((got - merged).abs() <= allowed) {
+        let right = (got - merged).abs() <= allowed;
+        if !right {
             return Err(wrong(format!(
                 "component {} of row {row}: {got} over all keys, {merged} merged from two parts",
                 at % d

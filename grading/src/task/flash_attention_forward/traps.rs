@@ -85,7 +85,7 @@ fn maxima() -> Vec<Check> {
             "scores are ±10⁴: exp of them is infinite or zero",
             lengths(6, 70),
             |draft, _, _| {
-                let sign = |j: usize| if j % 3 == 0 { 1.0 } else { -1.0 };
+                let sign = |j: usize| if j.is_multiple_of(3) { 1.0 } else { -1.0 };
                 scored(draft, |j| 1e4 * sign(j) + (j % 5) as f64);
             },
         ),

@@ -178,7 +178,7 @@ impl Item<'_> {
                     let first = children.first().copied();
                     first.filter(|c| self.token[*c] == best)
                 }
-                Some("last-of-duplicates") => fitting.last(),
+                Some("last-of-duplicates") => fitting.next_back(),
                 _ => fitting.next(),
             };
             let Some(child) = child else {

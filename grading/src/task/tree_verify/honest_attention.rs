@@ -113,7 +113,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    fn vector<'v>(&self, pages: &'v Owned, b: usize, head: usize, token: usize) -> Vec<f32> {
+    fn vector(&self, pages: &Owned, b: usize, head: usize, token: usize) -> Vec<f32> {
         let (page, d) = (self.shape.page, self.shape.head_size);
         let entry = self.table[b * self.width + token / page] as usize;
         let kv_head = head / (self.heads / self.shape.heads);
