@@ -38,23 +38,28 @@ impl Bench {
     /// # Errors
     /// When there is no GPU.
     pub fn new(place: Place) -> Result<Bench, Error> {
-        let bench = |device: Arc<dyn Device>, vm| Bench {
-            meter: Meter::new(device),
-            vm,
-        };
         Ok(match place {
             Place::Vm => {
                 let options = simt::Options {
                     counters: true,
                     ..simt::Options::default()
                 };
-                let vm = Vm::with_options(MEMORY, options);
-                // Judged here, beside the answer, and not by the launch.
-                vm.set_on_findings(OnFindings::Report);
-                bench(vm.clone(), Some(vm))
+                Bench::on(Vm::with_options(MEMORY, options))
             }
-            Place::Cuda => bench(Cuda::open(0)?, None),
+            Place::Cuda => Bench {
+                meter: Meter::new(Cuda::open(0)?),
+                vm: None,
+            },
         })
+    }
+
+    /// A bench on that machine; what its checkers find is judged beside the answer, and stops nothing.
+    pub fn on(vm: Arc<Vm>) -> Bench {
+        vm.set_on_findings(OnFindings::Report);
+        Bench {
+            meter: Meter::new(vm.clone()),
+            vm: Some(vm),
+        }
     }
 
     /// The device's name.
@@ -262,6 +267,13 @@ pub struct Builtin {
 }
 
 impl Builtin {
+    /// On that machine.
+    pub fn on(vm: Arc<Vm>) -> Builtin {
+        Builtin {
+            bench: Bench::on(vm),
+        }
+    }
+
     /// On that device.
     ///
     /// # Errors

@@ -3,10 +3,11 @@
 use super::{DeviceName, refuse, task_names, unknown};
 use clap::Args;
 use grading::grade::{self, Event, Journal, Options, Paint};
+use grading::submission::OpenOptions;
 use grading::task::{self, Budget};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Args, Debug)]
@@ -32,6 +33,9 @@ pub(crate) struct GradeArguments {
     /// Write the report to a file; one that is unfinished is taken up again
     #[arg(long, value_name = "F")]
     json: Option<PathBuf>,
+    /// Refuse to grade programs when the kernel refuses a layer of their sandbox (exit code 4)
+    #[arg(long)]
+    require_sandbox: bool,
     /// Tasks graded at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -39,7 +43,15 @@ pub(crate) struct GradeArguments {
 
 pub(crate) fn grade(arguments: &GradeArguments) -> ExitCode {
     let place = arguments.device.place();
-    let source = match grade::source(&arguments.submission, place) {
+    let isolation = OpenOptions {
+        require_sandbox: arguments.require_sandbox,
+        // The seed of a run that is taken up again stands in its report.
+        hidden: report_folder(arguments.json.as_deref(), Path::new(&arguments.submission))
+            .into_iter()
+            .collect(),
+        ..OpenOptions::default()
+    };
+    let source = match grade::source_with(&arguments.submission, place, isolation) {
         Ok(source) => source,
         Err(error) => return refuse(&error.into()),
     };
@@ -98,6 +110,20 @@ pub(crate) fn grade(arguments: &GradeArguments) -> ExitCode {
         }
         Err(error) => refuse(&error),
     }
+}
+
+/// The folder of the report, which holds the seed of a run that is taken up again. One that programs
+/// need to be able to see cannot be hidden.
+fn report_folder(report: Option<&Path>, submission: &Path) -> Option<PathBuf> {
+    let folder = report?.parent()?.canonicalize().ok()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut needed: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    needed.extend([std::env::temp_dir(), submission.to_owned()]);
+    let is_needed = |path: &PathBuf| {
+        let path = path.canonicalize();
+        path.is_ok_and(|path| path.starts_with(&folder))
+    };
+    (!needed.iter().any(is_needed)).then_some(folder)
 }
 
 /// Hidden when stderr is no terminal.

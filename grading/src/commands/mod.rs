@@ -1,6 +1,8 @@
 //! The subcommands that have to do with grading.
 
 pub(crate) mod grade;
+pub(crate) mod mutate;
+pub(crate) mod new;
 pub(crate) mod replay;
 pub(crate) mod tasks;
 

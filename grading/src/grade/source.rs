@@ -1,8 +1,9 @@
 //! Where submissions come from: opened afresh for each task, and after a crash.
 
 use crate::builtin::{Builtin, Place};
-use crate::submission::Submission;
+use crate::submission::{self, OpenOptions, Submission};
 use crate::task::{self, Honest, Order, Way};
+use std::path::{Path, PathBuf};
 
 /// A submission that can be opened, again and again.
 pub trait Source: Send + Sync {
@@ -60,6 +61,50 @@ impl Source for HonestSource {
     }
 }
 
+/// The submission of a manifest.
+pub struct ManifestSource {
+    path: PathBuf,
+    options: OpenOptions,
+    name: String,
+}
+
+impl ManifestSource {
+    /// The manifest of that file or folder; it is read now, and again each time it is opened.
+    ///
+    /// # Errors
+    /// When it is not one, or the sandbox is not what was asked for.
+    pub fn new(path: &Path, options: OpenOptions) -> Result<ManifestSource, OpenError> {
+        let name = submission::open_with(path, &options)?.name();
+        Ok(ManifestSource {
+            path: path.to_owned(),
+            options,
+            name,
+        })
+    }
+}
+
+impl Source for ManifestSource {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn open(&self) -> Result<Box<dyn Submission>, OpenError> {
+        Ok(submission::open_with(&self.path, &self.options)?)
+    }
+}
+
+impl From<submission::OpenError> for OpenError {
+    fn from(error: submission::OpenError) -> OpenError {
+        let said = error.to_string();
+        match error {
+            submission::OpenError::Manifest(_) => OpenError::Manifest(said),
+            submission::OpenError::Launcher(_) | submission::OpenError::Sandbox(_) => {
+                OpenError::Sandbox(said)
+            }
+        }
+    }
+}
+
 /// A submission made by a function, for tests of Rust code.
 impl<F> Source for F
 where
@@ -79,6 +124,18 @@ where
 /// # Errors
 /// When there is none.
 pub fn source(name: &str, place: Place) -> Result<Box<dyn Source>, OpenError> {
+    source_with(name, place, OpenOptions::default())
+}
+
+/// [`source`], where programs of a manifest are opened as `options` say.
+///
+/// # Errors
+/// When there is none.
+pub fn source_with(
+    name: &str,
+    place: Place,
+    options: OpenOptions,
+) -> Result<Box<dyn Source>, OpenError> {
     if name == "builtin" {
         return Ok(Box::new(BuiltinSource(place)));
     }
@@ -96,6 +153,9 @@ pub fn source(name: &str, place: Place) -> Result<Box<dyn Source>, OpenError> {
         let unknown = || OpenError::Manifest(format!("plain:{order}? The orders are {orders}"));
         let way = Way::right(found.ok_or_else(unknown)?);
         return Ok(Box::new(HonestSource(way)));
+    }
+    if Path::new(name).exists() {
+        return Ok(Box::new(ManifestSource::new(Path::new(name), options)?));
     }
     Err(OpenError::Manifest(format!(
         "there is no submission `{name}`; `builtin` and `plain` are always there"

@@ -40,6 +40,7 @@ pub mod oracle;
 mod session;
 pub mod softmax_topk;
 mod spec;
+mod spread;
 pub mod ternary_matmul;
 
 pub use bounded::{BoundedOutputs, dtype};
