@@ -43,6 +43,7 @@ mod families;
 pub mod flash_attention_backward;
 pub mod flash_attention_forward;
 pub mod layernorm_backward;
+pub mod paged_kv;
 pub mod probes;
 pub mod softmax_topk;
 pub mod ternary_matmul;
