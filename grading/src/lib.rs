@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod doctor;
+pub mod lane;
 pub mod npy;
 pub mod run;
+pub mod submission;
 pub mod tensor;

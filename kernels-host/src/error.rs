@@ -1,7 +1,7 @@
 //! What can go wrong between a caller and a kernel.
 
-use simt::LaunchError;
 use simt::diagnostics::Diagnostics;
+use simt::{Finding, LaunchError};
 
 /// The result of anything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -160,7 +160,33 @@ pub enum Error {
         /// How long it is.
         bytes: usize,
     },
+    /// The kernel ran to its end on the PTX machine, but its checkers found mistakes.
+    #[error("`{entry}` ran, but {}", shown(findings))]
+    Findings {
+        /// The kernel.
+        entry: String,
+        /// What was found: at least one.
+        findings: Vec<Finding>,
+    },
     /// The PTX machine stopped the kernel, or could not begin.
     #[error(transparent)]
     Vm(#[from] Box<LaunchError>),
+}
+
+/// The first findings; all of them say more than anybody reads.
+fn shown(findings: &[Finding]) -> String {
+    const MOST: usize = 3;
+    let first = findings
+        .iter()
+        .take(MOST)
+        .map(|finding| format!("\n{finding}"));
+    let rest = match findings.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!("\nand {more} more"),
+    };
+    format!(
+        "the checkers found {} mistakes: {}{rest}",
+        findings.len(),
+        first.collect::<String>()
+    )
 }

@@ -38,4 +38,4 @@ pub use float::Float;
 pub use kernel::{Kernel, Module};
 pub use launch::{Arg, CheckedLaunch, LaunchConfig, launch};
 pub use recorder::{Call, Recorder};
-pub use vm::Vm;
+pub use vm::{Launched, OnFindings, Vm};

@@ -1,13 +1,38 @@
 //! The PTX machine as a device: the same PTX and the same launches as on a GPU, on any CPU, with
-//! every access checked.
+//! every access checked. A launch in which a checker finds something fails, unless asked otherwise.
 
-use crate::{Arg, CheckedLaunch, Device, DeviceId, Error, Limits, Module, Result};
+use crate::{Arg, CheckedLaunch, Device, DeviceId, Error, LaunchConfig, Limits, Module, Result};
 use simt::{Loaded, Machine, Options, Report};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Device memory of a machine unless another size is asked for.
 const MEMORY: u64 = 4 << 30;
+
+/// How many launches the log remembers.
+const LOG: usize = 4096;
+
+/// A launch that ran to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launched {
+    /// The kernel.
+    pub entry: String,
+    /// Grid, block and shared memory.
+    pub config: LaunchConfig,
+    /// What the machine counted, and what its checkers found.
+    pub report: Report,
+}
+
+/// What becomes of a launch that ran to its end and in which the checkers found something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFindings {
+    /// It fails with [`Error::Findings`]: nobody can overlook a race.
+    #[default]
+    Fail,
+    /// It succeeds; the findings are in its report, for whoever judges kernels.
+    Report,
+}
 
 /// A simulated GPU of the sm_80 kind.
 #[derive(Debug)]
@@ -21,7 +46,8 @@ struct State {
     machine: Machine,
     loaded: Vec<(Weak<Module>, Loaded)>,
     options: Options,
-    report: Report,
+    on_findings: OnFindings,
+    log: VecDeque<Launched>,
 }
 
 impl Vm {
@@ -37,7 +63,8 @@ impl Vm {
             machine,
             loaded: Vec::new(),
             options,
-            report: Report::default(),
+            on_findings: OnFindings::default(),
+            log: VecDeque::new(),
         };
         Arc::new(Vm {
             id: DeviceId::fresh(),
@@ -45,14 +72,27 @@ impl Vm {
         })
     }
 
-    /// How launches run from now on: the schedule's seed, limits.
+    /// How launches run from now on: the schedule's seed, limits, checkers, counters.
     pub fn set_options(&self, options: Options) {
         self.state().options = options;
     }
 
-    /// What the last launch that ran to its end reported.
+    /// What becomes of launches with findings from now on.
+    pub fn set_on_findings(&self, on_findings: OnFindings) {
+        self.state().on_findings = on_findings;
+    }
+
+    /// What the last launch that ran to its end reported; an empty report before the first and
+    /// after [`take_launches`](Vm::take_launches).
     pub fn last_report(&self) -> Report {
-        self.state().report.clone()
+        let last = self.state().log.back().map(|launch| launch.report.clone());
+        last.unwrap_or_default()
+    }
+
+    /// The launches that ran to their end since this was last called, in their order; the last
+    /// 4096, when there were more.
+    pub fn take_launches(&self) -> Vec<Launched> {
+        std::mem::take(&mut self.state().log).into()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -82,6 +122,23 @@ impl State {
             })?;
         self.loaded.push((Arc::downgrade(module), loaded.clone()));
         Ok(loaded)
+    }
+
+    /// Logs a launch that ran to its end.
+    fn note(&mut self, launched: Launched) -> Result<()> {
+        let findings = match self.on_findings {
+            OnFindings::Fail => launched.report.findings.clone(),
+            OnFindings::Report => Vec::new(),
+        };
+        let entry = launched.entry.clone();
+        if self.log.len() == LOG {
+            self.log.pop_front();
+        }
+        self.log.push_back(launched);
+        if findings.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Findings { entry, findings })
     }
 }
 
@@ -139,23 +196,27 @@ impl Device for Vm {
     }
 
     fn launch(&self, launch: &CheckedLaunch<'_>) -> Result<()> {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         let loaded = state.load(launch.kernel().module())?;
         let args: Vec<simt::Arg> = launch.args().iter().map(convert).collect();
         let config = launch.config();
+        let entry = launch.kernel().name().to_owned();
         let launch = simt::Launch {
             grid: config.grid,
             block: config.block,
             dynamic_shared: config.shared,
-            ..simt::Launch::new(launch.kernel().name(), &args)
+            ..simt::Launch::new(&entry, &args)
         };
-        let State {
-            machine, options, ..
-        } = &mut *state;
-        state.report = machine
-            .launch(&loaded, &launch, options)
+        let report = state
+            .machine
+            .launch(&loaded, &launch, &state.options)
             .map_err(Box::new)?;
-        Ok(())
+        state.note(Launched {
+            entry,
+            config,
+            report,
+        })
     }
 
     fn synchronize(&self) -> Result<()> {

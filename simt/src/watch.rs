@@ -117,6 +117,21 @@ impl Observer for Watch<'_> {
         }
     }
 
+    #[inline(always)]
+    fn loaded_whole(&mut self, at: At, op: &MemoryOp) {
+        if let Some((values, _)) = self.values(at) {
+            values.loaded_whole(at, op);
+        }
+    }
+
+    #[inline(always)]
+    fn stores_whole(&mut self, at: At, op: &MemoryOp) -> bool {
+        match self.values(at) {
+            Some((values, _)) => values.stores_whole(op),
+            None => true,
+        }
+    }
+
     fn loaded(&mut self, at: At, op: &MemoryOp, element: usize, known: &Known) {
         if let Some((values, _)) = self.values(at) {
             values.loaded(at, op, element, known);

@@ -12,7 +12,7 @@ use crate::exec::registers::{LANES, Plane, Registers};
 use crate::exec::step::bits;
 use crate::exec::straight;
 use crate::isa::alu::{self, Alu};
-use crate::lower::program::{Access, Inst, Logic, MemoryOp, Op, Program, Reg};
+use crate::lower::program::{Access, Guard, Inst, Logic, MemoryOp, Op, Program, Reg};
 use crate::lower::sync::SyncOp;
 use crate::ptx::types::{ScalarType, Space, TypeKind};
 use bytemuck::Zeroable;
@@ -192,13 +192,7 @@ impl Values {
                 continue;
             };
             let (done, now) = replay.get_or_insert_with(|| (0, regs.clone()));
-            for earlier in &code[*done..n] {
-                match earlier.op {
-                    Op::Alu { f, r } => alu::execute(f, r, at.mask, now),
-                    Op::Logic { f, r } => straight::logic(f, r, at.mask, now),
-                    _ => {}
-                }
-            }
+            straight::run(pulp::Arch::new(), &code[*done..n], at.mask, now);
             *done = n;
             self.bytes(f, r, d, at.mask, origin, now);
         }
@@ -285,7 +279,11 @@ impl Values {
             if form.flags {
                 to[operands + 1] = r[operands + 1];
             }
-            alu::execute(f, to, mask, &mut scratch);
+            let inst = Inst {
+                op: Op::Alu { f, r: to },
+                guard: Guard::NONE,
+            };
+            straight::run(pulp::Arch::new(), &[inst], mask, &mut scratch);
             scratch
         };
         let base = run(0);
@@ -476,6 +474,27 @@ impl Values {
             }
         }
         lanes_whole
+    }
+
+    /// Values were loaded of which every byte is known.
+    #[inline(always)]
+    pub(crate) fn loaded_whole(&mut self, at: At, op: &MemoryOp) {
+        if self.unknown != 0 {
+            for reg in op.registers.iter().flatten() {
+                self.set(*reg, at.mask, 0, 0);
+            }
+        }
+    }
+
+    /// Whether every byte of the registers of a store is known.
+    #[inline(always)]
+    pub(crate) fn stores_whole(&self, op: &MemoryOp) -> bool {
+        let known = |reg: &Reg| {
+            let from = usize::from(reg.plane);
+            let planes = &self.planes[from..from + usize::from(reg.planes)];
+            planes.iter().all(|unknown| *unknown == 0)
+        };
+        self.unknown == 0 || op.registers.iter().flatten().all(known)
     }
 
     /// Element `k` of an access was loaded.

@@ -1,6 +1,5 @@
 //! Atomic read-modify-write, lane after lane.
 
-use super::access::mark_known;
 use super::misc::{get, set};
 use super::observer::{At, Observer};
 use super::registers::LANES;
@@ -9,9 +8,10 @@ use super::warp::Warp;
 use crate::isa::meaning::Flags;
 use crate::isa::meaning::half::{self, Format};
 use crate::lower::program::{Atomic, MemoryOp};
+use crate::memory::Store;
 use crate::memory::bytes::Bytes;
-use crate::memory::device::Allocation;
-use crate::ptx::types::{ScalarType, Space, TypeKind};
+use crate::memory::device::{Allocation, Shared};
+use crate::ptx::types::{ScalarType, TypeKind};
 use std::sync::Mutex;
 
 /// What an atomic stores, from what was there and its operands.
@@ -160,7 +160,7 @@ fn operands(warp: &Warp, op: &MemoryOp, k: usize, lane: usize) -> (u64, u64) {
 )]
 pub(crate) fn global<O: Observer>(
     env: &Env<'_>,
-    a: &Allocation,
+    memory: &mut Shared<'_>,
     warp: &mut Warp,
     observer: &mut O,
     op: &MemoryOp,
@@ -175,11 +175,10 @@ pub(crate) fn global<O: Observer>(
             let offset = offsets[lane] + k as u64 * u64::from(size);
             let (b, c) = operands(warp, op, k, lane);
             if O::ACTIVE {
-                known[lane] = a.written(offset, size) as u16;
-                mark_known(a, offset, size, u16::MAX);
-            } else {
-                a.mark(offset, size);
+                known[lane] = memory.written(offset, size) as u16;
             }
+            let a = memory.allocation;
+            a.mark(offset, size);
             let old = global_modify(env, a, offset, size, |old| modify(what, op.ty, old, b, c));
             if let Some(result) = result {
                 set(warp, *result, lane, old);
@@ -192,19 +191,13 @@ pub(crate) fn global<O: Observer>(
 }
 
 /// An atomic on memory that this block alone can touch.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the state of the machine, passed down once"
-)]
 pub(crate) fn small<O: Observer>(
-    _env: &Env<'_>,
     memory: &mut Bytes,
     warp: &mut Warp,
     observer: &mut O,
     op: &MemoryOp,
     what: Atomic,
     at: At,
-    _space: Space,
     targets: &[u64; LANES],
 ) {
     let size = op.ty.bytes();

@@ -5,12 +5,14 @@ use super::block::Block;
 use super::fault::{FaultKind, Raised};
 use super::misc::{get, set};
 use super::observer::{AccessEvent, At, Known, Observer};
+use super::pattern::Pattern;
 use super::registers::{LANES, Registers};
 use super::step::{Env, bits};
 use super::warp::Warp;
 use crate::isa::meaning::matrix::*;
 use crate::lower::matrix::{Fragment, MatrixOp, Multiply};
 use crate::lower::program::MemoryOp;
+use crate::memory::Store;
 use crate::ptx::types::{ScalarType, Space};
 use pulp::NullaryFnOnce;
 
@@ -103,6 +105,7 @@ fn rows<O: Observer>(
             op,
             space,
             offsets: &rows,
+            pattern: Pattern::of(&rows, givers),
             allocation: None,
             bytes: 16,
             registers: &warp.registers,
@@ -122,32 +125,48 @@ fn load<O: Observer>(
     at: At,
 ) -> Result<(), Raised> {
     let rows = rows(env, block, warp, observer, op, false, at)?;
-    for (matrix, reg) in op.registers.iter().enumerate() {
+    let shared = &block.shared;
+    for (rows, reg) in rows.as_chunks::<8>().0.iter().zip(&op.registers) {
         let Some(reg) = reg else { continue };
-        let mut known: Known = [u16::MAX; LANES];
-        let shared = &block.shared;
+        let matrix = rows.map(|row| shared.row(row));
+        let half = |row: usize, column: usize| {
+            let bytes = &matrix[row].as_chunks::<2>().0[column];
+            u32::from(u16::from_le_bytes(*bytes))
+        };
+        let mut values = [0; LANES];
+        for (lane, value) in values.iter_mut().enumerate() {
+            let (row, column) = (lane / 4, 2 * (lane % 4));
+            *value = if transposed {
+                half(column, row) | half(column + 1, row) << 16
+            } else {
+                half(row, column) | half(row, column + 1) << 16
+            };
+        }
         let out = warp.registers.narrow_mut(reg.plane);
+        bits(at.mask).for_each(|lane| out[lane] = values[lane]);
+    }
+    if !O::ACTIVE {
+        return Ok(());
+    }
+    let mut givers = rows.iter().take(8 * op.registers.len());
+    if givers.all(|row| shared.written_range(*row, 16)) {
+        observer.loaded_whole(at, op);
+        return Ok(());
+    }
+    for (matrix, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
+        let mut known: Known = [u16::MAX; LANES];
         for lane in bits(at.mask) {
             let (row, column) = (lane / 4, 2 * (lane % 4));
-            if transposed {
+            known[lane] = if transposed {
                 let place = |r: usize| rows[8 * matrix + r] as usize + 2 * row;
                 let (low, high) = (place(column), place(column + 1));
-                let half = |at| shared.load(at, 2).unwrap_or(0) as u32;
-                out[lane] = half(low) | half(high) << 16;
-                if O::ACTIVE {
-                    known[lane] = (shared.written(low, 2) | shared.written(high, 2) << 2) as u16;
-                }
+                (shared.written(low, 2) | shared.written(high, 2) << 2) as u16
             } else {
                 let place = rows[8 * matrix + row] as usize + 2 * column;
-                out[lane] = shared.load(place, 4).unwrap_or(0) as u32;
-                if O::ACTIVE {
-                    known[lane] = shared.written(place, 4) as u16;
-                }
-            }
+                shared.written(place, 4) as u16
+            };
         }
-        if O::ACTIVE {
-            observer.loaded(at, op, matrix, &known);
-        }
+        observer.loaded(at, op, matrix, &known);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The one interface through which checkers and counters see a run. The core knows none of them.
 
+use super::pattern::Pattern;
 use super::registers::{LANES, Registers};
 use crate::lower::program::{MemoryOp, Program, Scope};
 use crate::lower::sync::SyncOp;
@@ -33,6 +34,8 @@ pub(crate) struct AccessEvent<'a> {
     /// Offsets in the space or, for device memory, in the allocation. Lanes outside the mask
     /// hold anything.
     pub(crate) offsets: &'a [u64; LANES],
+    /// How the offsets lie.
+    pub(crate) pattern: Pattern,
     /// The allocation, for device memory.
     pub(crate) allocation: Option<&'a Allocation>,
     /// Bytes each lane touches.
@@ -62,8 +65,14 @@ pub(crate) trait Observer {
     fn instruction(&mut self, _program: &Program, _at: At, _registers: &Registers) {}
     /// Memory is accessed.
     fn access(&mut self, _event: &AccessEvent<'_>) {}
+    /// Values were loaded of which every byte was written.
+    fn loaded_whole(&mut self, _at: At, _op: &MemoryOp) {}
     /// Which bytes of loaded values were ever written, per element.
     fn loaded(&mut self, _at: At, _op: &MemoryOp, _element: usize, _known: &Known) {}
+    /// Whether every byte of what is stored holds something; if not, `stored` is asked.
+    fn stores_whole(&mut self, _at: At, _op: &MemoryOp) -> bool {
+        true
+    }
     /// Which bytes of a value about to be stored hold something.
     fn stored(&mut self, _at: At, _op: &MemoryOp, _element: usize) -> Known {
         [u16::MAX; LANES]

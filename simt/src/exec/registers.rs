@@ -110,12 +110,19 @@ macro_rules! short_lane {
             #[inline(always)]
             fn read(registers: &Registers, at: u16) -> [Self; LANES] {
                 let from = registers.narrow(at);
-                std::array::from_fn(|i| from[i] as $t)
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    values[i] = from[i] as $t;
+                }
+                values
             }
             #[inline(always)]
             fn write(registers: &mut Registers, at: u16, mask: u32, values: [Self; LANES]) {
-                let values = std::array::from_fn(|i| u32::from(values[i] as $u));
-                blend(registers.narrow_mut(at), mask, values);
+                let mut wide = [0; LANES];
+                for i in 0..LANES {
+                    wide[i] = u32::from(values[i] as $u);
+                }
+                blend(registers.narrow_mut(at), mask, wide);
             }
         }
     )*};
@@ -126,7 +133,11 @@ impl Lane for bool {
     #[inline(always)]
     fn read(registers: &Registers, at: u16) -> [Self; LANES] {
         let mask = registers.predicates[usize::from(at)];
-        std::array::from_fn(|i| mask >> i & 1 != 0)
+        let mut values = [false; LANES];
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = mask >> i & 1 != 0;
+        }
+        values
     }
 
     #[inline(always)]

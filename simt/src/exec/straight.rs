@@ -41,7 +41,7 @@ impl NullaryFnOnce for Straight<'_> {
 
 /// Logic on whole predicates.
 #[inline(always)]
-pub(crate) fn logic(f: Logic, r: [u16; 3], mask: u32, registers: &mut Registers) {
+fn logic(f: Logic, r: [u16; 3], mask: u32, registers: &mut Registers) {
     let p = &mut registers.predicates;
     let (a, b) = (p[usize::from(r[1])], p[usize::from(r[2])]);
     let value = match f {

@@ -159,13 +159,13 @@ macro_rules! table {
                     let mut n = 1;
                     $(let $arg = take!($t, registers, r, n);)+
                     $(let $flags = Flags(r[n]);)?
-                    let out: [host!($result); LANES] = std::array::from_fn(
-                        #[inline(always)]
-                        |i| {
-                            $(let $arg = $arg[i];)+
-                            $body
-                        },
-                    );
+                    // A loop and not `array::from_fn`: that may stay a function of its own, which
+                    // is not compiled for the host's vector units.
+                    let mut out = [<host!($result)>::default(); LANES];
+                    for i in 0..LANES {
+                        $(let $arg = $arg[i];)+
+                        out[i] = $body;
+                    }
                     <host!($result) as Lane>::write(registers, r[0], mask, out);
                 })*
             }

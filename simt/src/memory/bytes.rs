@@ -1,5 +1,7 @@
 //! Memory that one block alone can touch: shared, local, constant, parameters.
 
+use super::Store;
+
 /// Bytes and, for each, whether it was written.
 #[derive(Clone, Debug, Default)]
 pub struct Bytes {
@@ -95,8 +97,84 @@ impl Bytes {
         }
     }
 
+    /// Reads 16 bytes: a row of a matrix.
+    #[inline(always)]
+    pub(crate) fn row(&self, at: u64) -> [u8; 16] {
+        let row = self.data.get(at as usize..).and_then(|d| d.first_chunk());
+        row.copied().unwrap_or_default()
+    }
+
     /// All bytes.
     pub fn data(&self) -> &[u8] {
         &self.data
+    }
+}
+
+impl Store for Bytes {
+    const ALWAYS_MARKED: bool = false;
+
+    #[inline(always)]
+    fn load_words(&self, at: u64, words: &mut [u32]) {
+        let at = at as usize;
+        if let Some(from) = self.data.get(at..at + 4 * words.len()) {
+            for (word, bytes) in words.iter_mut().zip(from.as_chunks().0) {
+                *word = u32::from_le_bytes(*bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store_words(&mut self, at: u64, words: &[u32]) {
+        let at = at as usize;
+        if let Some(to) = self.data.get_mut(at..at + 4 * words.len()) {
+            for (word, bytes) in words.iter().zip(to.as_chunks_mut().0) {
+                *bytes = word.to_le_bytes();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn load(&self, at: u64, size: u32) -> u64 {
+        Bytes::load(self, at as usize, size).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn store(&mut self, at: u64, size: u32, value: u64) {
+        Bytes::store(self, at as usize, size, value);
+    }
+
+    #[inline(always)]
+    fn all_written(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn written_range(&self, at: u64, bytes: u64) -> bool {
+        let Some(flags) = self.written.get(at as usize..(at + bytes) as usize) else {
+            return false;
+        };
+        let (rows, rest) = flags.as_chunks::<16>();
+        let ones = u128::from_le_bytes([1; 16]);
+        let rows = rows
+            .iter()
+            .fold(ones, |all, row| all & u128::from_le_bytes(*row));
+        rows == ones && rest.iter().all(|flag| *flag == 1)
+    }
+
+    #[inline(always)]
+    fn written(&self, at: u64, size: u32) -> u32 {
+        Bytes::written(self, at as usize, size)
+    }
+
+    #[inline(always)]
+    fn mark_range(&mut self, at: u64, bytes: u64) {
+        if let Some(flags) = self.written.get_mut(at as usize..(at + bytes) as usize) {
+            flags.fill(1);
+        }
+    }
+
+    #[inline(always)]
+    fn mark(&mut self, at: u64, size: u32, which: u32) {
+        Bytes::mark(self, at as usize, size, which);
     }
 }

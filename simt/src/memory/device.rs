@@ -6,6 +6,7 @@
 //! Blocks run in parallel and share the bytes without `unsafe`: they are 32-bit atomics, and a
 //! relaxed load or store of one is a plain move on the host.
 
+use super::Store;
 use super::windows::GLOBAL;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -184,6 +185,106 @@ impl Allocation {
             .map_or(0, |w| u64::from(w.load(Relaxed)));
         ((low | high << 32) >> (offset & 31)) as u32 & ones
     }
+}
+
+/// An allocation as the loads and stores of a launch see it.
+pub(crate) struct Shared<'a> {
+    /// Which.
+    pub(crate) allocation: &'a Allocation,
+    /// Whether only one thread of the host runs blocks.
+    pub(crate) alone: bool,
+}
+
+impl Store for Shared<'_> {
+    const ALWAYS_MARKED: bool = true;
+
+    #[inline(always)]
+    fn load_words(&self, at: u64, words: &mut [u32]) {
+        let at = (at / 4) as usize;
+        if let Some(from) = self.allocation.words.get(at..at + words.len()) {
+            for (word, from) in words.iter_mut().zip(from) {
+                *word = from.load(Relaxed);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store_words(&mut self, at: u64, words: &[u32]) {
+        let at = (at / 4) as usize;
+        if let Some(to) = self.allocation.words.get(at..at + words.len()) {
+            for (word, to) in words.iter().zip(to) {
+                to.store(*word, Relaxed);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn load(&self, at: u64, size: u32) -> u64 {
+        self.allocation.load(at, size)
+    }
+
+    #[inline(always)]
+    fn store(&mut self, at: u64, size: u32, value: u64) {
+        self.allocation.store(at, size, value, self.alone);
+    }
+
+    #[inline(always)]
+    fn all_written(&self) -> bool {
+        self.allocation.initialised()
+    }
+
+    #[inline(always)]
+    fn written_range(&self, at: u64, bytes: u64) -> bool {
+        let mut ends = flags(at, bytes);
+        ends.all(|(word, want)| match self.allocation.written.get(word) {
+            Some(have) => have.load(Relaxed) & want == want,
+            None => false,
+        })
+    }
+
+    #[inline(always)]
+    fn written(&self, at: u64, size: u32) -> u32 {
+        self.allocation.written(at, size)
+    }
+
+    #[inline(always)]
+    fn mark_range(&mut self, at: u64, bytes: u64) {
+        for (word, want) in flags(at, bytes) {
+            if let Some(have) = self.allocation.written.get(word)
+                && have.load(Relaxed) & want != want
+            {
+                have.fetch_or(want, Relaxed);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mark(&mut self, at: u64, size: u32, which: u32) {
+        let all = (1u32 << size) - 1;
+        if which & all == all {
+            self.allocation.mark(at, size);
+            return;
+        }
+        for byte in 0..size {
+            if which >> byte & 1 != 0 {
+                self.allocation.mark(at + u64::from(byte), 1);
+            } else {
+                self.allocation.unmark(at + u64::from(byte), 1);
+            }
+        }
+    }
+}
+
+/// The words of `Allocation::written` with the flags of these bytes, and which bits they are.
+#[inline(always)]
+fn flags(at: u64, bytes: u64) -> impl Iterator<Item = (usize, u32)> {
+    let (first, end) = (at / 32, (at + bytes).div_ceil(32));
+    (first..end).map(move |word| {
+        let low = at.saturating_sub(32 * word).min(31) as u32;
+        let high = (at + bytes - 32 * word).min(32) as u32;
+        let want = u32::MAX << low & u32::MAX >> (32 - high);
+        (word as usize, want)
+    })
 }
 
 /// All device memory of a machine.

@@ -3,3 +3,29 @@
 pub mod bytes;
 pub mod device;
 pub mod windows;
+
+/// A memory as loads and stores see it. Places were checked before: outside, reads give zeros and
+/// writes go nowhere.
+pub(crate) trait Store {
+    /// Whether what is written is noted even when no checker looks on.
+    const ALWAYS_MARKED: bool;
+
+    /// Reads words.
+    fn load_words(&self, at: u64, words: &mut [u32]);
+    /// Writes words.
+    fn store_words(&mut self, at: u64, words: &[u32]);
+    /// Reads 1, 2, 4 or 8 bytes.
+    fn load(&self, at: u64, size: u32) -> u64;
+    /// Writes 1, 2, 4 or 8 bytes.
+    fn store(&mut self, at: u64, size: u32, value: u64);
+    /// Whether every byte was written at some time, and will stay so.
+    fn all_written(&self) -> bool;
+    /// Whether these bytes were written.
+    fn written_range(&self, at: u64, bytes: u64) -> bool;
+    /// One bit for each of up to 16 bytes: whether it was written.
+    fn written(&self, at: u64, size: u32) -> u32;
+    /// Notes that these bytes are written.
+    fn mark_range(&mut self, at: u64, bytes: u64);
+    /// Notes which of up to 16 bytes hold values, by the bits of `which`.
+    fn mark(&mut self, at: u64, size: u32, which: u32);
+}

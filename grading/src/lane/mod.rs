@@ -1,0 +1,5 @@
+//! The ways a submission comes in. Each lane turns calls into answers and knows nothing of what
+//! is right.
+
+pub mod limits;
+pub mod ptx;

@@ -1,0 +1,3 @@
+//! The `ptx` lane: PTX text and a manifest that says how it is launched.
+
+pub mod expression;

@@ -1,0 +1,85 @@
+//! A request: an operation of a task on named tensors.
+
+use crate::tensor::{DType, Tensor, byte_count};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A parameter's value. An option that is off is absent from the call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// `causal: true`.
+    Bool(bool),
+    /// `K: 32`.
+    Int(i64),
+    /// `temperature: 0.7`. Those that kernels take as f32 are exactly representable in f32.
+    Float(f64),
+    /// `eos: [2, 7]`.
+    Ints(Vec<i64>),
+    /// `packing: "two-bit"`.
+    Text(String),
+}
+
+/// A tensor and what the contract calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its name in the contract.
+    pub name: String,
+    /// Its type, shape and bytes.
+    pub tensor: Tensor,
+}
+
+/// An output that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputSpec {
+    /// Its name in the contract.
+    pub name: String,
+    /// Its type.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+impl OutputSpec {
+    /// The bytes it must have. Shapes of calls can be counted.
+    pub fn bytes(&self) -> usize {
+        byte_count(self.dtype, &self.shape).unwrap_or(usize::MAX)
+    }
+}
+
+/// An operation of a task on named tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// The task: `softmax-topk`.
+    pub task: &'static str,
+    /// Its operation; a task with one has the task's own name for it.
+    pub op: &'static str,
+    /// The sizes that the contract names: `R`, `V`.
+    pub sizes: BTreeMap<String, u64>,
+    /// The parameters.
+    pub parameters: BTreeMap<String, Value>,
+    /// The inputs, in the order of the contract. An optional one that is not given is absent.
+    pub inputs: Vec<Named>,
+    /// The outputs that are asked for, in the order of the contract.
+    pub outputs: Vec<OutputSpec>,
+}
+
+impl Call {
+    /// The input of that name, if it is given.
+    pub fn input(&self, name: &str) -> Option<&Tensor> {
+        let named = self.inputs.iter().find(|input| input.name == name)?;
+        Some(&named.tensor)
+    }
+
+    /// The output of that name, if it is asked for.
+    pub fn output(&self, name: &str) -> Option<&OutputSpec> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+
+    /// Bytes of all inputs and outputs: what must be moved at least once.
+    pub fn compulsory_bytes(&self) -> u64 {
+        let inputs = self.inputs.iter().map(|input| input.tensor.bytes().len());
+        let outputs = self.outputs.iter().map(OutputSpec::bytes);
+        inputs.chain(outputs).map(|bytes| bytes as u64).sum()
+    }
+}

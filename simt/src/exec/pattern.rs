@@ -1,0 +1,193 @@
+//! How the addresses of a warp's lanes lie. Most accesses of most programs are regular: the same
+//! place for every lane, or equal steps from lane to lane. What is regular is checked at its two
+//! ends and moved in one piece.
+
+use super::registers::{FULL, LANES};
+use super::warp::Warp;
+use crate::lower::program::{Address, Reg};
+
+/// One address a lane. Those of lanes outside the mask hold anything.
+pub(crate) type Addresses = [u64; LANES];
+
+/// How the addresses of the lanes of a mask lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// Lane `i` is at `origin + i * stride`; zero for one place. No lane wraps around.
+    Strided {
+        /// Where lane 0 is, or would be.
+        origin: u64,
+        /// Bytes from one lane to the next.
+        stride: i64,
+    },
+    /// Anything.
+    Any,
+}
+
+/// Steps beyond this are no pattern, so that 32 of them cannot wrap around.
+const WIDEST: u64 = 1 << 32;
+
+impl Pattern {
+    /// The pattern of the lanes of a mask, which is not empty.
+    #[inline(always)]
+    pub(crate) fn of(targets: &Addresses, mask: u32) -> Self {
+        let first = mask.trailing_zeros() as usize % LANES;
+        let rest = mask & mask.wrapping_sub(1);
+        let stride = if rest == 0 {
+            0
+        } else {
+            let second = rest.trailing_zeros() as usize % LANES;
+            let step = targets[second].wrapping_sub(targets[first]);
+            if second != first + 1 && step != 0 {
+                return Pattern::Any;
+            }
+            step
+        };
+        let origin = targets[first].wrapping_sub(stride.wrapping_mul(first as u64));
+        let mut differs = 0;
+        if mask == FULL {
+            for (i, target) in targets.iter().enumerate() {
+                differs |= target ^ origin.wrapping_add(stride.wrapping_mul(i as u64));
+            }
+        } else {
+            for (i, target) in targets.iter().enumerate() {
+                let active = 0u64.wrapping_sub(u64::from(mask >> i & 1));
+                let expected = origin.wrapping_add(stride.wrapping_mul(i as u64));
+                differs |= (target ^ expected) & active;
+            }
+        }
+        let wide = stride.wrapping_add(WIDEST) > 2 * WIDEST;
+        let last = targets[(31 - mask.leading_zeros()) as usize % LANES];
+        let wraps = (stride as i64 >= 0) != (last >= targets[first]) && stride != 0;
+        if differs != 0 || wide || wraps {
+            return Pattern::Any;
+        }
+        let stride = stride as i64;
+        Pattern::Strided { origin, stride }
+    }
+
+    /// The same with every address less by `base`.
+    #[inline(always)]
+    pub(crate) fn less(self, base: u64) -> Self {
+        match self {
+            Pattern::Strided { origin, stride } => Pattern::Strided {
+                origin: origin.wrapping_sub(base),
+                stride,
+            },
+            Pattern::Any => Pattern::Any,
+        }
+    }
+
+    /// The lowest and the highest address, if the lanes are regular.
+    #[inline(always)]
+    pub(crate) fn ends(self, mask: u32) -> Option<(u64, u64)> {
+        let Pattern::Strided { origin, stride } = self else {
+            return None;
+        };
+        let at = |lane: u32| origin.wrapping_add_signed(stride.wrapping_mul(i64::from(lane)));
+        let (a, b) = (at(mask.trailing_zeros()), at(31 - mask.leading_zeros()));
+        Some((a.min(b), a.max(b)))
+    }
+
+    /// Where the bytes begin, if the lanes, all of them, access consecutive pieces of `bytes`.
+    #[inline(always)]
+    pub(crate) fn contiguous(self, mask: u32, bytes: u32) -> Option<u64> {
+        match self {
+            Pattern::Strided { origin, stride } if mask == FULL && stride == i64::from(bytes) => {
+                Some(origin)
+            }
+            _ => None,
+        }
+    }
+
+    /// The place that all lanes access, if there is one.
+    #[inline(always)]
+    pub(crate) fn uniform(self) -> Option<u64> {
+        match self {
+            Pattern::Strided { origin, stride: 0 } => Some(origin),
+            _ => None,
+        }
+    }
+}
+
+/// The addresses of all lanes.
+#[inline(always)]
+pub(crate) fn addresses(warp: &Warp, address: &Address) -> Addresses {
+    let mut all = [address.offset as u64; LANES];
+    match address.base {
+        None => {}
+        Some(Reg { plane, planes: 2 }) => {
+            for (at, base) in all.iter_mut().zip(warp.registers.wide(plane)) {
+                *at = at.wrapping_add(*base);
+            }
+        }
+        Some(Reg { plane, .. }) => {
+            for (at, base) in all.iter_mut().zip(warp.registers.narrow(plane)) {
+                *at = at.wrapping_add(u64::from(*base));
+            }
+        }
+    }
+    all
+}
+
+/// The addresses of all lanes and their pattern, found with the vector units of the host.
+pub(crate) struct Resolve<'a> {
+    pub(crate) warp: &'a Warp,
+    pub(crate) address: &'a Address,
+    pub(crate) mask: u32,
+}
+
+impl pulp::NullaryFnOnce for Resolve<'_> {
+    type Output = (Addresses, Pattern);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let targets = addresses(self.warp, self.address);
+        let pattern = Pattern::of(&targets, self.mask);
+        (targets, pattern)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(f: impl Fn(u64) -> u64) -> Addresses {
+        std::array::from_fn(|i| f(i as u64))
+    }
+
+    #[test]
+    fn regular_lanes_are_seen() {
+        let rows = lanes(|i| 4096 + 272 * i);
+        let strided = |origin, stride| Pattern::Strided { origin, stride };
+        assert_eq!(Pattern::of(&rows, FULL), strided(4096, 272));
+        assert_eq!(Pattern::of(&rows, 0xff0), strided(4096, 272));
+        assert_eq!(Pattern::of(&lanes(|_| 7), 0x8001_0010), strided(7, 0));
+        assert_eq!(Pattern::of(&lanes(|i| 400 - 4 * i), FULL), strided(400, -4));
+        assert_eq!(Pattern::of(&rows, 0x10).uniform(), Some(4096 + 4 * 272));
+        assert_eq!(
+            Pattern::of(&lanes(|i| 4 * i), FULL).contiguous(FULL, 4),
+            Some(0)
+        );
+    }
+
+    #[test]
+    fn irregular_lanes_are_not() {
+        let mut almost = lanes(|i| 4 * i);
+        almost[17] = 4;
+        assert_eq!(Pattern::of(&almost, FULL), Pattern::Any);
+        let others = Pattern::of(&almost, !(1 << 17));
+        assert_eq!(
+            others,
+            Pattern::Strided {
+                origin: 0,
+                stride: 4
+            }
+        );
+        assert_eq!(Pattern::of(&lanes(|i| 4 * i), 0b101), Pattern::Any, "a gap");
+        let huge = lanes(|i| i << 40);
+        assert_eq!(Pattern::of(&huge, FULL), Pattern::Any);
+        let wraps = lanes(|i| 64u64.wrapping_sub(4 * i));
+        assert_eq!(Pattern::of(&wraps, FULL), Pattern::Any);
+        assert_eq!(Pattern::of(&wraps, 0xffff).ends(0xffff), Some((4, 64)));
+    }
+}

@@ -1,0 +1,381 @@
+//! Values between registers and a memory, for all lanes of a checked access.
+//!
+//! Elements of 32 and 64 bits in registers of their own width are moved as words: from memory in
+//! one piece where lanes follow each other, then dealt to the registers by the vector units.
+//! Everything else goes lane by lane.
+
+use super::misc::{get, set};
+use super::observer::{At, Known, Observer};
+use super::pattern::{Addresses, Pattern};
+use super::registers::{FULL, LANES, Registers};
+use super::step::bits;
+use super::warp::Warp;
+use crate::lower::program::{MemoryOp, Reg};
+use crate::memory::Store;
+use crate::ptx::types::{ScalarType, TypeKind};
+use pulp::{Arch, NullaryFnOnce};
+
+/// Words that a lane moves at most in one instruction.
+const MOST: usize = 8;
+
+/// The words of all lanes, one lane after the other.
+type Words = [u32; LANES * MOST];
+
+/// Where the lanes of an access are.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) offsets: &'a Addresses,
+    pub(crate) pattern: Pattern,
+    pub(crate) mask: u32,
+}
+
+/// Words of a lane, if the access moves whole registers of 32 or 64 bits.
+#[inline(always)]
+fn words(op: &MemoryOp) -> Option<usize> {
+    let size = op.ty.bytes();
+    let planes = match size {
+        4 => 1,
+        8 => 2,
+        _ => return None,
+    };
+    let whole = op
+        .registers
+        .iter()
+        .all(|r| r.is_none_or(|r| r.planes == planes));
+    let words = op.registers.len() * usize::from(planes);
+    (whole && matches!(words, 1 | 2 | 4 | 8)).then_some(words)
+}
+
+struct LoadWords<'a, M> {
+    memory: &'a M,
+    registers: &'a mut Registers,
+    op: &'a MemoryOp,
+    place: Place<'a>,
+    words: usize,
+}
+
+impl<M: Store> NullaryFnOnce for LoadWords<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        match self.words {
+            1 => self.load::<1>(),
+            2 => self.load::<2>(),
+            4 => self.load::<4>(),
+            _ => self.load::<8>(),
+        }
+    }
+}
+
+impl<M: Store> LoadWords<'_, M> {
+    #[inline(always)]
+    fn load<const W: usize>(self) {
+        let Place {
+            offsets,
+            pattern,
+            mask,
+        } = self.place;
+        let mut words: Words = [0; LANES * MOST];
+        let lanes = &mut words.as_chunks_mut::<W>().0[..LANES];
+        if let Some(at) = pattern.uniform() {
+            let mut one = [0; W];
+            self.memory.load_words(at, &mut one);
+            lanes.fill(one);
+        } else if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
+            self.memory.load_words(at, lanes.as_flattened_mut());
+        } else if mask == FULL {
+            for (lane, at) in lanes.iter_mut().zip(offsets) {
+                self.memory.load_words(*at, lane);
+            }
+        } else {
+            for lane in bits(mask) {
+                self.memory.load_words(offsets[lane], &mut lanes[lane]);
+            }
+        }
+        let lanes = &words.as_chunks::<W>().0[..LANES];
+        let wide = self.op.ty.bytes() == 8;
+        for (k, reg) in self.op.registers.iter().enumerate() {
+            let Some(reg) = reg else { continue };
+            if wide {
+                let k = 2 * k % W;
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    let high = lanes[i][(k + 1) % W];
+                    values[i] = u64::from(lanes[i][k]) | u64::from(high) << 32;
+                }
+                keep(self.registers.wide_mut(reg.plane), mask, values);
+            } else {
+                let k = k % W;
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    values[i] = lanes[i][k];
+                }
+                keep(self.registers.narrow_mut(reg.plane), mask, values);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn keep<T: Copy>(old: &mut [T; LANES], mask: u32, new: [T; LANES]) {
+    if mask == FULL {
+        *old = new;
+    } else {
+        for i in 0..LANES {
+            old[i] = if mask >> i & 1 != 0 { new[i] } else { old[i] };
+        }
+    }
+}
+
+struct StoreWords<'a, M> {
+    memory: &'a mut M,
+    registers: &'a Registers,
+    op: &'a MemoryOp,
+    place: Place<'a>,
+    words: usize,
+}
+
+impl<M: Store> NullaryFnOnce for StoreWords<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        match self.words {
+            1 => self.store::<1>(),
+            2 => self.store::<2>(),
+            4 => self.store::<4>(),
+            _ => self.store::<8>(),
+        }
+    }
+}
+
+impl<M: Store> StoreWords<'_, M> {
+    #[inline(always)]
+    fn store<const W: usize>(self) {
+        let Place {
+            offsets,
+            pattern,
+            mask,
+        } = self.place;
+        let mut words: Words = [0; LANES * MOST];
+        let lanes = &mut words.as_chunks_mut::<W>().0[..LANES];
+        let wide = self.op.ty.bytes() == 8;
+        for (k, reg) in self.op.registers.iter().enumerate() {
+            let Some(reg) = reg else { continue };
+            if wide {
+                let k = 2 * k % W;
+                let values = self.registers.wide(reg.plane);
+                for i in 0..LANES {
+                    lanes[i][k] = values[i] as u32;
+                    lanes[i][(k + 1) % W] = (values[i] >> 32) as u32;
+                }
+            } else {
+                let k = k % W;
+                let values = self.registers.narrow(reg.plane);
+                for i in 0..LANES {
+                    lanes[i][k] = values[i];
+                }
+            }
+        }
+        if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
+            self.memory.store_words(at, lanes.as_flattened());
+        } else if let Some(at) = pattern.uniform() {
+            // Of several writes to one place the last lane's stays.
+            let last = 31 - mask.leading_zeros();
+            self.memory.store_words(at, &lanes[last as usize % LANES]);
+        } else {
+            for lane in bits(mask) {
+                self.memory.store_words(offsets[lane], &lanes[lane]);
+            }
+        }
+    }
+}
+
+/// Whether everything that the lanes access was written.
+#[inline(always)]
+fn all_written<M: Store>(memory: &M, place: Place<'_>, bytes: u32) -> bool {
+    if memory.all_written() {
+        return true;
+    }
+    if let Some(at) = place.pattern.contiguous(place.mask, bytes) {
+        memory.written_range(at, LANES as u64 * u64::from(bytes))
+    } else if let Some(at) = place.pattern.uniform() {
+        memory.written_range(at, u64::from(bytes))
+    } else {
+        bits(place.mask).all(|lane| memory.written_range(place.offsets[lane], u64::from(bytes)))
+    }
+}
+
+/// Notes that everything that the lanes access is written.
+#[inline(always)]
+fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
+    if let Some(at) = place.pattern.contiguous(place.mask, bytes) {
+        memory.mark_range(at, LANES as u64 * u64::from(bytes));
+    } else if let Some(at) = place.pattern.uniform() {
+        memory.mark_range(at, u64::from(bytes));
+    } else {
+        for lane in bits(place.mask) {
+            memory.mark_range(place.offsets[lane], u64::from(bytes));
+        }
+    }
+}
+
+/// Loads into registers.
+#[inline(always)]
+pub(crate) fn load<M: Store, O: Observer>(
+    arch: Arch,
+    memory: &M,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
+    if let Some(words) = words(op) {
+        arch.dispatch(LoadWords {
+            memory,
+            registers: &mut warp.registers,
+            op,
+            place,
+            words,
+        });
+    } else {
+        load_lanes(memory, warp, op, place);
+    }
+    if !O::ACTIVE {
+        return;
+    }
+    if all_written(memory, place, op.bytes()) {
+        observer.loaded_whole(at, op);
+        return;
+    }
+    let size = op.ty.bytes();
+    for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
+        let step = k as u64 * u64::from(size);
+        let mut known: Known = [u16::MAX; LANES];
+        for lane in bits(place.mask) {
+            known[lane] = memory.written(place.offsets[lane] + step, size) as u16;
+        }
+        observer.loaded(at, op, k, &known);
+    }
+}
+
+/// A loaded value as a register of its own or a greater width holds it.
+#[inline(always)]
+pub(crate) fn extend(value: u64, ty: ScalarType) -> u64 {
+    let bits = ty.bits();
+    if ty.kind() == TypeKind::Signed && bits < 64 {
+        ((value << (64 - bits)) as i64 >> (64 - bits)) as u64
+    } else {
+        value
+    }
+}
+
+/// The two halves of a register of 128 bits.
+fn halves(reg: Reg) -> [Reg; 2] {
+    [0, 2].map(|n| Reg {
+        plane: reg.plane + n,
+        planes: 2,
+    })
+}
+
+fn load_lanes<M: Store>(memory: &M, warp: &mut Warp, op: &MemoryOp, place: Place<'_>) {
+    let size = op.ty.bytes();
+    for (k, reg) in op.registers.iter().enumerate() {
+        let Some(reg) = *reg else { continue };
+        let step = k as u64 * u64::from(size);
+        for lane in bits(place.mask) {
+            let from = place.offsets[lane] + step;
+            if size == 16 {
+                for (n, half) in halves(reg).into_iter().enumerate() {
+                    set(warp, half, lane, memory.load(from + 8 * n as u64, 8));
+                }
+            } else {
+                set(warp, reg, lane, extend(memory.load(from, size), op.ty));
+            }
+        }
+    }
+}
+
+/// Stores registers.
+#[inline(always)]
+pub(crate) fn store<M: Store, O: Observer>(
+    arch: Arch,
+    memory: &mut M,
+    warp: &Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
+    // A sink among the registers of a store leaves its bytes alone.
+    let whole = op.registers.iter().all(Option::is_some);
+    match words(op) {
+        Some(words) if whole => arch.dispatch(StoreWords {
+            memory,
+            registers: &warp.registers,
+            op,
+            place,
+            words,
+        }),
+        _ => store_lanes(memory, warp, op, place),
+    }
+    if O::ACTIVE && !observer.stores_whole(at, op) {
+        store_known(memory, observer, op, at, place);
+    } else if (O::ACTIVE || M::ALWAYS_MARKED) && !memory.all_written() {
+        if whole {
+            mark_all(memory, place, op.bytes());
+        } else {
+            mark_registers(memory, op, place);
+        }
+    }
+}
+
+fn store_lanes<M: Store>(memory: &mut M, warp: &Warp, op: &MemoryOp, place: Place<'_>) {
+    let size = op.ty.bytes();
+    for (k, reg) in op.registers.iter().enumerate() {
+        let Some(reg) = *reg else { continue };
+        let step = k as u64 * u64::from(size);
+        for lane in bits(place.mask) {
+            let to = place.offsets[lane] + step;
+            if size == 16 {
+                for (n, half) in halves(reg).into_iter().enumerate() {
+                    memory.store(to + 8 * n as u64, 8, get(warp, half, lane));
+                }
+            } else {
+                memory.store(to, size, get(warp, reg, lane));
+            }
+        }
+    }
+}
+
+/// Notes what is written of a store that leaves some elements out.
+fn mark_registers<M: Store>(memory: &mut M, op: &MemoryOp, place: Place<'_>) {
+    let size = op.ty.bytes();
+    for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
+        let step = k as u64 * u64::from(size);
+        for lane in bits(place.mask) {
+            memory.mark(place.offsets[lane] + step, size, (1 << size) - 1);
+        }
+    }
+}
+
+/// Notes which bytes hold something after a store of values that are partly unknown.
+fn store_known<M: Store, O: Observer>(
+    memory: &mut M,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
+    let size = op.ty.bytes();
+    for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
+        let step = k as u64 * u64::from(size);
+        let known = observer.stored(at, op, k);
+        for lane in bits(place.mask) {
+            let which = u32::from(known[lane]) & ((1 << size) - 1);
+            memory.mark(place.offsets[lane] + step, size, which);
+        }
+    }
+}
