@@ -2,7 +2,7 @@
 
 use crate::{
     Family, beam_search, flash_attention_backward, flash_attention_forward, layernorm_backward,
-    paged_kv, probes, softmax_topk, ternary_matmul,
+    paged_kv, probes, softmax_topk, ternary_matmul, tree_verify,
 };
 
 /// Every family there is.
@@ -15,4 +15,5 @@ pub const FAMILIES: &[Family] = &[
     probes::FAMILY,
     softmax_topk::FAMILY,
     ternary_matmul::FAMILY,
+    tree_verify::FAMILY,
 ];

@@ -48,6 +48,7 @@ pub mod probes;
 pub mod softmax_topk;
 pub mod ternary_matmul;
 pub mod topk;
+pub mod tree_verify;
 
 pub use entry::{Entry, Family};
 #[cfg(not(target_arch = "nvptx64"))]

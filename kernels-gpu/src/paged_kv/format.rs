@@ -10,6 +10,7 @@
 use crate::attention::Half;
 use crate::device::half::{Bf16, Bf16x2, Element, F16};
 use crate::device::matrix::FragmentB;
+use core::arch::asm;
 
 /// The pages of k or of v.
 #[derive(Clone, Copy)]
@@ -99,14 +100,32 @@ pub(super) trait Factor: Format {
     fn pair<const W: usize>(first: &[u32; W], second: &[u32; W], column: usize) -> u32;
 }
 
-/// The lower halves of two words, or the upper ones.
+/// The lower halves of two words, or the upper ones: `prmt`.
 #[inline(always)]
 fn weave(first: u32, second: u32, upper: bool) -> u32 {
-    if upper {
-        first >> 16 | second & 0xffff_0000
-    } else {
-        first & 0xffff | second << 16
+    let selector = if upper { 0x7632 } else { 0x5410 };
+    let woven: u32;
+    // SAFETY: arithmetic.
+    unsafe {
+        asm!("prmt.b32 {o}, {a}, {b}, {s};", o = out(reg32) woven, a = in(reg32) first,
+            b = in(reg32) second, s = in(reg32) selector,
+            options(pure, nomem, nostack, preserves_flags));
     }
+    woven
+}
+
+/// The bits of a mask, put into 128 in both halves as bf16, whose seven low bits are whole numbers.
+#[inline(always)]
+fn onto_base(x: u32, mask: u32) -> Bf16x2 {
+    const BASE: u32 = 0x4300_4300;
+    let put: u32;
+    // SAFETY: arithmetic; 0xea is (a & b) | c.
+    unsafe {
+        asm!("lop3.b32 {o}, {a}, {b}, {c}, 0xea;", o = out(reg32) put, a = in(reg32) x,
+            b = in(reg32) mask, c = in(reg32) BASE,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    Bf16x2(put)
 }
 
 macro_rules! factor_of_halves {
@@ -134,16 +153,13 @@ macro_rules! factor_of_halves {
 
 factor_of_halves!(F16, Bf16);
 
-/// 128 in both halves, as bf16: the seven bits below it are whole numbers.
-const BASE: u32 = 0x4300_4300;
-
 /// Two signed bytes, in the lower bytes of both halves, as bf16: the seven low bits, less 128 where
 /// the sign is set. Both terms and the difference are exact.
 #[inline(always)]
 fn signed_bytes(x: u32) -> u32 {
-    let low = Bf16x2(x & 0x007f_007f | BASE);
+    let low = onto_base(x, 0x007f_007f);
     // 128, or 256 with the sign's bit.
-    let sign = Bf16x2(x & 0x0080_0080 | BASE);
+    let sign = onto_base(x, 0x0080_0080);
     sign.fma(Bf16x2(0xbf80_bf80), low).0
 }
 
@@ -173,7 +189,7 @@ impl Factor for Int8 {
 #[inline(always)]
 fn nibbles(x: u32) -> u32 {
     // 1·(128 + code) − 128
-    Bf16x2(x & 0x000f_000f | BASE)
+    onto_base(x, 0x000f_000f)
         .fma(Bf16x2(0x3f80_3f80), Bf16x2(0xc300_c300))
         .0
 }

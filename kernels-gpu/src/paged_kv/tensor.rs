@@ -161,15 +161,16 @@ unsafe fn attend<
         let (step, g, t, j) = (index / 128, index / 16 % 8, index / 4 % 4, index % 4);
         let row = row0 + g + 8 * (j % 2);
         let mut rest = [0.0_f32; 2];
-        for e in 0..2 {
-            let i = F::order(4 * step + 2 * (j / 2) + e as u32);
+        times(2, |e| {
+            let i = F::order(4 * step + 2 * (j / 2) + e);
             let column = i / run * 4 * run + t * run + i % run;
             if row < rows {
                 let at = row_number(row) * d + column as usize;
                 // SAFETY: a row of q.
-                rest[e] = unsafe { load(q, outcome.number_type, at) };
+                let x = unsafe { load(q, outcome.number_type, at) };
+                rest = if e == 0 { [x, 0.0] } else { [rest[0], x] };
             }
-        }
+        });
         times(parts, |part| {
             let pair = F::Half::pack(rest[0], rest[1]);
             let (low, high) = F::Half::unpack(pair);
@@ -362,8 +363,9 @@ unsafe fn attend<
                         };
                     }
                 }
-            } else if fresh(u32::from(reach.ragged)) != 0 && !interior {
-                // 0·NaN is NaN: what is odd is added to the rows that see it, and taken out.
+            } else if parts > 1 || (reach.ragged && !interior) {
+                // 0·NaN is NaN, and so is the sum of two parts' ∞: what is odd is added to the rows
+                // that see it, and taken out.
                 let mut found = 0;
                 for i in 0..4 {
                     for w in 0..VW {

@@ -95,6 +95,10 @@ impl KvCache {
             .ok_or_else(|| no_such_layer(layer, self.layers.len()))
     }
 
+    pub(crate) fn layers_mut(&mut self) -> &mut [Pages] {
+        &mut self.layers
+    }
+
     /// Free pages and reference counts.
     pub fn allocator(&self) -> &PageAllocator {
         &self.allocator
@@ -194,9 +198,10 @@ impl KvCache {
             let mut taken: Vec<usize> = fresh.by_ref().take(growth.pages).collect();
             if let Some(shared) = growth.copied {
                 let copy = taken.remove(0);
-                copies.push((shared, copy));
                 self.allocator.release(shared)?;
+                let page = self.shape.page;
                 let sequence = self.get_mut(growth.id)?;
+                copies.push((shared, copy, sequence.tokens % page));
                 sequence.pages.pop();
                 sequence.pages.push(copy);
             }

@@ -17,3 +17,4 @@ pub use table::{BlockTable, Slots};
 
 pub(crate) use append::type_code;
 pub(crate) use attention::{Tree, attend};
+pub(crate) use pages::units;

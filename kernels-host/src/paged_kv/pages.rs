@@ -268,30 +268,26 @@ impl Pages {
         self.k.device()
     }
 
-    /// Copies whole pages over others: `(from, to)`. A page that is written to is named once, and
-    /// not read.
-    pub(crate) fn copy(&mut self, pairs: &[(usize, usize)]) -> Result<()> {
+    /// Copies the first tokens of pages over those of others: `(from, to, tokens)`. A page that is
+    /// written to is named once, and not read.
+    pub(crate) fn copy(&mut self, copies: &[(usize, usize, usize)]) -> Result<()> {
         let device = self.device().clone();
         let kernel = Module::embedded(FAMILY.name, &*device)?.kernel("paged_copy")?;
         // A launch takes as many pairs as the grid has rows.
-        for pairs in pairs.chunks(65_535) {
-            let number = |of: fn(&(usize, usize)) -> usize| -> Vec<i32> {
-                pairs.iter().map(|pair| of(pair) as i32).collect()
+        for copies in copies.chunks(65_535) {
+            let number = |of: fn(&(usize, usize, usize)) -> usize| {
+                let numbers: Vec<i32> = copies.iter().map(|copy| of(copy) as i32).collect();
+                Buffer::from_slice(&device, &numbers)
             };
-            let from = Buffer::from_slice(&device, &number(|pair| pair.0))?;
-            let to = Buffer::from_slice(&device, &number(|pair| pair.1))?;
+            let from = number(|copy| copy.0)?;
+            let to = number(|copy| copy.1)?;
+            let used = number(|copy| copy.2)?;
             for store in [&self.k, &self.v] {
                 for (array, bytes) in store.arrays(&self.shape) {
-                    let whole = self.shape.page * bytes;
-                    // Units of 2 bytes; a page of single bytes may be odd.
-                    let (unit, units) = if whole.is_multiple_of(2) {
-                        (2_u32, whole / 2)
-                    } else {
-                        (1, whole)
-                    };
-                    let blocks = units.div_ceil(COPY_THREADS as usize).clamp(1, 64) as u32;
+                    let (units, unit) = units(bytes);
+                    let blocks = (units * self.shape.page as u32).div_ceil(COPY_THREADS);
                     let config = LaunchConfig {
-                        grid: [blocks, pairs.len() as u32, 1],
+                        grid: [blocks.clamp(1, 64), copies.len() as u32, 1],
                         block: [COPY_THREADS, 1, 1],
                         shared: 0,
                     };
@@ -299,7 +295,9 @@ impl Pages {
                         array,
                         (&from).into(),
                         (&to).into(),
-                        (units as u64).into(),
+                        (&used).into(),
+                        (self.shape.page as u32).into(),
+                        units.into(),
                         unit.into(),
                     ];
                     launch(&*device, &kernel, config, &args)?;
@@ -307,5 +305,14 @@ impl Pages {
             }
         }
         Ok(())
+    }
+}
+
+/// A token's bytes in units of 2 bytes, or of 1 where they are odd: how many, of how many bytes.
+pub(crate) fn units(bytes: usize) -> (u32, u32) {
+    if bytes.is_multiple_of(2) {
+        (bytes as u32 / 2, 2)
+    } else {
+        (bytes as u32, 1)
     }
 }

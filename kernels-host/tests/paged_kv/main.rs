@@ -4,5 +4,7 @@ mod appending;
 mod attention;
 mod cache;
 mod case;
+mod counts;
+mod far;
 mod refusals;
 mod traps;

@@ -3,7 +3,6 @@
 use crate::case::{Case, Number, Plan, rungs};
 use half::{bf16, f16};
 use kernels_host::paged_kv::Format;
-use reference::numbers::Element;
 
 /// o = 0 and lse = −inf.
 #[test]
