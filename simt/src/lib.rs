@@ -45,6 +45,7 @@ pub mod isa;
 pub mod lower;
 pub mod memory;
 pub mod ptx;
+pub mod tensor_map;
 mod watch;
 
 pub use check::{Checks, Finding};

@@ -11,8 +11,9 @@ use crate::count::observe::Tally;
 use crate::exec::observer::{AccessEvent, At, Known, Observer};
 use crate::exec::registers::{LANES, Registers};
 use crate::exec::warp::Shape;
+use crate::lower::asynchronous::AsyncOp;
 use crate::lower::program::{MemoryOp, Op, Program, Scope};
-use crate::lower::sync::{BarrierKind, SyncOp};
+use crate::lower::sync::{BARRIERS, BarrierKind, SyncOp};
 use crate::ptx::ast::Module;
 use crate::ptx::types::Space;
 use std::sync::Arc;
@@ -22,10 +23,14 @@ pub(crate) struct Watch<'p> {
     program: &'p Program,
     tally: Option<Box<Tally>>,
     checks: Checks,
+    /// Threads of a block.
+    threads: u32,
     blocks: Blocks,
     sites: Arc<Sites<'p>>,
     global: Arc<global::Shadow>,
     log: Log,
+    /// The block of the cluster whose shared memory is accessed, if not the own.
+    peer: Option<u32>,
 }
 
 impl<'p> Watch<'p> {
@@ -33,6 +38,7 @@ impl<'p> Watch<'p> {
         sites: Arc<Sites<'p>>,
         counters: bool,
         checks: Checks,
+        threads: u32,
         global: Arc<global::Shadow>,
     ) -> Self {
         let program = sites.program;
@@ -41,9 +47,11 @@ impl<'p> Watch<'p> {
             sites,
             tally: counters.then(|| Box::new(Tally::new(program))),
             checks,
+            threads,
             blocks: Blocks::default(),
             global,
             log: Log::default(),
+            peer: None,
         }
     }
 
@@ -74,8 +82,10 @@ impl<'p> Watch<'p> {
         if !wanted {
             return None;
         }
-        let state = self.blocks.get(at.block)?;
-        Some((&mut state.values[at.warp as usize], &mut self.log))
+        let member = self.sites.clusters.member(at.block);
+        let state = self.blocks.get(member.first)?;
+        let warp = (member.base + at.warp) as usize;
+        Some((&mut state.values[warp], &mut self.log))
     }
 
     fn sync_op(&self, pc: u32) -> Option<&'p SyncOp> {
@@ -90,7 +100,11 @@ impl Observer for Watch<'_> {
     const ACTIVE: bool = true;
 
     fn block_start(&mut self, block: u64, warps: u32) {
-        self.blocks.start(self.program, block, warps);
+        let clusters = &self.sites.clusters;
+        if clusters.member(block).rank == 0 {
+            let (threads, size) = (self.threads, clusters.size);
+            self.blocks.start(self.program, block, warps, threads, size);
+        }
     }
 
     fn block_end(&mut self, block: u64) {
@@ -152,25 +166,37 @@ impl Observer for Watch<'_> {
     }
 
     fn access(&mut self, event: &AccessEvent<'_>) {
-        if let Some(tally) = &mut self.tally {
+        let program = self.program;
+        let asynchronous = match program.code[event.at.pc as usize].op {
+            Op::Async(index) => Some(&program.asyncs[index as usize]),
+            _ => None,
+        };
+        // What a product reads is part of its instruction; each of its warps shows all of B.
+        let product = matches!(asynchronous, Some(AsyncOp::Wgmma(_)));
+        if let Some(tally) = self.tally.as_mut().filter(|_| !product) {
             tally.access(event);
         }
-        let program = self.program;
         if let Some((values, log)) = self.values(event.at) {
             values.access(program, event, log);
         }
-        let Some(state) = self.blocks.get(event.at.block) else {
+        let member = self.sites.clusters.member(event.at.block);
+        let Some(state) = self.blocks.get(member.first) else {
             return;
         };
+        let target = self.peer.unwrap_or(member.rank) as usize;
         let (sites, log) = (&*self.sites, &mut self.log);
-        let by_copy = matches!(program.code[event.at.pc as usize].op, Op::Async(_));
+        let by_copy = asynchronous.is_some() && !product;
         if event.space == Space::Shared && !by_copy && self.checks.has(Checker::Copies) {
-            state.copies.access(event, log);
+            state.copies[target].access(event, log);
         }
         match event.space {
             Space::Shared if self.checks.has(Checker::SharedRace) => {
-                let shadow = &mut state.shared;
+                let shadow = &mut state.shared[target];
                 shadow.access(sites, &mut state.clocks, log, event);
+                if self.peer.is_some() {
+                    let warp = member.base + event.at.warp;
+                    state.visits[target].note(&state.clocks, warp, event);
+                }
             }
             Space::Global if self.checks.has(Checker::GlobalRace) => {
                 let (clocks, seen) = (&mut state.clocks, &mut state.seen);
@@ -181,8 +207,10 @@ impl Observer for Watch<'_> {
     }
 
     fn fence(&mut self, at: At, scope: Scope) {
-        if let Some(state) = self.blocks.get(at.block) {
-            state.clocks.fence(at.warp, scope >= Scope::Device);
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first) {
+            let warp = member.base + at.warp;
+            state.clocks.fence(warp, scope >= Scope::Device);
         }
     }
 
@@ -203,37 +231,100 @@ impl Observer for Watch<'_> {
         if let Some((values, _)) = self.values(at) {
             values.warp_sync(at, op);
         }
-        if let (SyncOp::Warp { .. }, Some(state)) = (op, self.blocks.get(at.block)) {
-            state.clocks.warp_sync(at.warp, at.mask, live);
+        let member = self.sites.clusters.member(at.block);
+        if let (SyncOp::Warp { .. }, Some(state)) = (op, self.blocks.get(member.first)) {
+            let warp = member.base + at.warp;
+            state.clocks.warp_sync(warp, at.mask, live);
+        }
+    }
+
+    fn peer(&mut self, rank: Option<u32>) {
+        self.peer = rank;
+    }
+
+    fn cluster_arrive(&mut self, at: At, release: bool) {
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first).filter(|_| release) {
+            let warp = member.base + at.warp;
+            state.barrier.arrive(&mut state.clocks, warp);
+        }
+    }
+
+    fn cluster_complete(&mut self, first: u64) {
+        if let Some(state) = self.blocks.get(first) {
+            state.barrier.complete();
+        }
+    }
+
+    fn cluster_wait(&mut self, at: At) {
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first) {
+            let warp = member.base + at.warp;
+            state.barrier.wait(&mut state.clocks, warp, at.mask);
+        }
+    }
+
+    fn exit(&mut self, at: At) {
+        let clusters = self.sites.clusters;
+        if clusters.size == 1 || !self.checks.has(Checker::SharedRace) {
+            return;
+        }
+        let member = clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first) {
+            let live = &mut state.live[member.rank as usize];
+            *live = live.saturating_sub(at.mask.count_ones());
+            if *live == 0 {
+                let own = member.base..member.base + clusters.warps;
+                state.visits[member.rank as usize].end(&state.clocks, own, at, &mut self.log);
+            }
         }
     }
 
     fn copies_issue(&mut self, at: At, to: &[u64; LANES], bytes: u32, bulk: bool) {
-        if bulk || !self.checks.has(Checker::Copies) {
+        if !self.checks.has(Checker::Copies) {
             return;
         }
-        if let Some(state) = self.blocks.get(at.block) {
-            state.copies.issue(at, to, bytes, &mut self.log);
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first) {
+            let target = self.peer.unwrap_or(member.rank) as usize;
+            state.copies[target].issue(at, to, bytes, bulk, &mut self.log);
+        }
+    }
+
+    fn copies_read(&mut self, at: At, from: u64, bytes: u32) {
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self
+            .blocks
+            .get(member.first)
+            .filter(|_| self.checks.has(Checker::Copies))
+        {
+            state.copies[member.rank as usize].read(at, from, bytes, &mut self.log);
         }
     }
 
     fn copies_commit(&mut self, at: At, bulk: bool) {
-        if let Some(state) = self.blocks.get(at.block).filter(|_| !bulk) {
-            state.copies.commit(at);
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first) {
+            state.copies[member.rank as usize].commit(at, bulk);
         }
     }
 
     fn copies_wait(&mut self, at: At, pending: Option<u32>, bulk: bool) {
-        if let Some(state) = self.blocks.get(at.block).filter(|_| !bulk) {
-            state.copies.wait(at, pending);
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first) {
+            state.copies[member.rank as usize].wait(at, pending, bulk);
         }
     }
 
     fn mbarrier(&mut self, at: At, place: u64, passed: bool) {
-        if let Some(state) = self.blocks.get(at.block) {
-            state.shared.mbarrier(&mut state.clocks, at, place, passed);
+        let member = self.sites.clusters.member(at.block);
+        let target = self.peer.unwrap_or(member.rank) as usize;
+        if let Some(state) = self.blocks.get(member.first) {
+            let warp = member.base + at.warp;
+            let at = At { warp, ..at };
+            state.shared[target].mbarrier(&mut state.clocks, at, place, passed);
             if passed {
-                state.copies.phase();
+                state.copies[target].phase();
             }
         }
     }
@@ -246,8 +337,10 @@ impl Observer for Watch<'_> {
             self.sync_op(at.pc),
             Some(SyncOp::Barrier { aligned: true, .. })
         );
-        if let Some(state) = self.blocks.get(at.block) {
-            state.clocks.arrive(at.warp, id);
+        let member = self.sites.clusters.member(at.block);
+        if let Some(state) = self.blocks.get(member.first) {
+            let id = id + member.rank * BARRIERS as u32;
+            state.clocks.arrive(member.base + at.warp, id);
             state.arrivals[id as usize].push(Arrival { at, count, aligned });
         }
     }
@@ -256,10 +349,12 @@ impl Observer for Watch<'_> {
         if let Some(tally) = &mut self.tally {
             tally.barrier_complete(id);
         }
-        let Some(state) = self.blocks.get(block) else {
+        let member = self.sites.clusters.member(block);
+        let Some(state) = self.blocks.get(member.first) else {
             return;
         };
-        let arrivals = std::mem::take(&mut state.arrivals[id as usize]);
+        let number = id + member.rank * BARRIERS as u32;
+        let arrivals = std::mem::take(&mut state.arrivals[number as usize]);
         let program = self.program;
         let waits = |a: &&Arrival| match program.code[a.at.pc as usize].op {
             Op::Sync(index) => !matches!(
@@ -271,8 +366,11 @@ impl Observer for Watch<'_> {
             ),
             _ => true,
         };
-        let waiting = arrivals.iter().filter(waits).map(|a| a.at.warp);
-        state.clocks.complete(id, waiting);
+        let waiting = arrivals
+            .iter()
+            .filter(waits)
+            .map(|a| member.base + a.at.warp);
+        state.clocks.complete(number, waiting);
         if self.checks.has(Checker::Barrier) {
             barrier::complete(&mut self.log, id, &arrivals);
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use support::element::Dtype;
-use support::machine::{self, Argument};
+use support::machine::{self, Argument, Tensor};
 use support::npy::Npy;
 use support::waivers::Waivers;
 
@@ -27,9 +27,15 @@ struct Launch {
     entry: String,
     grid: [u32; 3],
     block: [u32; 3],
+    #[serde(default = "one")]
+    cluster: [u32; 3],
     #[serde(default)]
     shared: u32,
     args: Vec<String>,
+}
+
+fn one() -> [u32; 3] {
+    [1; 3]
 }
 
 /// What must be in a buffer afterwards.
@@ -45,6 +51,18 @@ enum Expect {
 }
 
 fn argument(folder: &Path, text: &str) -> Result<(Argument, Option<(String, Expect)>), String> {
+    if let Some(map) = text.strip_prefix("map ") {
+        let (tensor, of) = map
+            .split_once(" of ")
+            .ok_or_else(|| format!("`{text}`: a tensor map of what?"))?;
+        let tensor = Tensor::parse(tensor)?;
+        return Ok(match argument(folder, of)? {
+            (Argument::Buffer(bytes, meant), expect) => {
+                (Argument::Map(tensor, bytes, meant), expect)
+            }
+            _ => return Err(format!("`{text}`: a tensor map of a buffer")),
+        });
+    }
     let parts: Vec<&str> = text.split(':').collect();
     let file = |name: &str, kind: &str| Npy::read(&folder.join(format!("{name}{kind}.npy")));
     let number = |v: &str| {
@@ -57,6 +75,7 @@ fn argument(folder: &Path, text: &str) -> Result<(Argument, Option<(String, Expe
     };
     Ok(match parts[..] {
         ["null"] => (Argument::Scalar(vec![0; 8]), None),
+        ["scratch", bytes] => (Argument::Scratch(integer(bytes)? as u64), None),
         ["i32" | "u32", v] => (
             Argument::Scalar((integer(v)? as u32).to_le_bytes().to_vec()),
             None,
@@ -168,7 +187,7 @@ fn run(folder: &Path, launch: &Launch) -> Result<(), String> {
     let mut expectations = Vec::new();
     for a in &launch.args {
         let (argument, expect) = argument(folder, a)?;
-        if let Argument::Buffer(..) = argument {
+        if let Argument::Buffer(..) | Argument::Map(..) = argument {
             expectations.push(expect.expect("every buffer has an expectation"));
         }
         arguments.push(argument);
@@ -180,6 +199,7 @@ fn run(folder: &Path, launch: &Launch) -> Result<(), String> {
             entry,
             grid: launch.grid,
             block: launch.block,
+            cluster: launch.cluster,
             shared,
             arguments,
             clean: true,

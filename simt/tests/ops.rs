@@ -19,6 +19,7 @@ fn run(path: &Path) -> Result<(), String> {
         clean: false,
         grid: test.grid,
         block: test.block,
+        cluster: test.cluster,
         shared: test.shared,
         arguments: test
             .buffers

@@ -1,24 +1,34 @@
-//! What the checkers know of one block.
+//! What the checkers know of one block, or of the blocks of one cluster.
 
 use super::barrier::Arrival;
 use super::clocks::Clocks;
 use super::copies::Copies;
 use super::values::Values;
-use super::{global, shared};
+use super::{cluster, global, shared};
 use crate::lower::program::Program;
+use crate::lower::sync::BARRIERS;
 use std::collections::HashMap;
 
-/// The state of one block.
+/// The state of one block or cluster: warps, barriers and memories of its blocks one after the
+/// other.
 #[derive(Debug)]
 pub(crate) struct BlockState {
     pub(crate) clocks: Clocks,
-    pub(crate) shared: shared::Shadow,
+    /// Shared memory, by rank.
+    pub(crate) shared: Vec<shared::Shadow>,
     pub(crate) seen: global::Seen,
     /// Arrivals at each barrier since it last completed.
-    pub(crate) arrivals: [Vec<Arrival>; crate::lower::sync::BARRIERS],
+    pub(crate) arrivals: Vec<Vec<Arrival>>,
     /// What is unknown in the registers of each warp.
     pub(crate) values: Vec<Values>,
-    pub(crate) copies: Copies,
+    /// By rank.
+    pub(crate) copies: Vec<Copies>,
+    /// The barrier of the cluster.
+    pub(crate) barrier: cluster::Barrier,
+    /// Accesses of other blocks, by rank.
+    pub(crate) visits: Vec<cluster::Visits>,
+    /// Threads that have not exited, by rank.
+    pub(crate) live: Vec<u32>,
 }
 
 /// The blocks that run on one worker.
@@ -30,14 +40,28 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    pub(crate) fn start(&mut self, program: &Program, block: u64, warps: u32) {
+    /// A block or cluster of `size` blocks begins with `block`.
+    pub(crate) fn start(
+        &mut self,
+        program: &Program,
+        block: u64,
+        warps: u32,
+        threads: u32,
+        size: u32,
+    ) {
+        let barriers = BARRIERS * size as usize;
+        let warps = warps * size;
+        let each = 0..size;
         let state = BlockState {
-            clocks: Clocks::new(warps),
-            shared: shared::Shadow::default(),
+            clocks: Clocks::new(warps, barriers),
+            shared: each.clone().map(|_| shared::Shadow::default()).collect(),
             seen: global::Seen::default(),
-            arrivals: Default::default(),
+            arrivals: vec![Vec::new(); barriers],
             values: (0..warps).map(|_| Values::new(program)).collect(),
-            copies: Copies::default(),
+            copies: each.clone().map(|_| Copies::default()).collect(),
+            barrier: cluster::Barrier::default(),
+            visits: each.map(|_| cluster::Visits::default()).collect(),
+            live: vec![threads; size as usize],
         };
         if let Some((index, old)) = self.current.replace((block, Box::new(state))) {
             self.others.insert(index, old);

@@ -1,4 +1,4 @@
-//! What happened before what, within one block: vector clocks of its warps (FastTrack; Flanagan,
+//! What happened before what, within one block or cluster: vector clocks of its warps (FastTrack; Flanagan,
 //! Freund, *FastTrack: Efficient and Precise Dynamic Race Detection*, PLDI 2009), and beneath
 //! them what the lanes of a warp know of each other.
 //!
@@ -28,7 +28,7 @@ struct Lanes {
     pairs: Option<Box<[[u32; LANES]; LANES]>>,
 }
 
-/// The clocks of one block.
+/// The clocks of one block, or of the blocks of one cluster.
 #[derive(Debug)]
 pub(crate) struct Clocks {
     warps: usize,
@@ -48,7 +48,7 @@ fn join(into: &mut [u32], from: &[u32]) {
 }
 
 impl Clocks {
-    pub(crate) fn new(warps: u32) -> Self {
+    pub(crate) fn new(warps: u32, barriers: usize) -> Self {
         let warps = warps as usize;
         let mut seen = vec![0; warps * warps];
         (0..warps).for_each(|w| seen[w * warps + w] = 1);
@@ -61,7 +61,7 @@ impl Clocks {
             warps,
             seen,
             lanes: (0..warps).map(|_| lanes()).collect(),
-            barriers: vec![Vec::new(); crate::lower::sync::BARRIERS],
+            barriers: vec![Vec::new(); barriers],
             fences: [vec![None; warps], vec![None; warps]],
         }
     }
@@ -148,6 +148,12 @@ impl Clocks {
         }
     }
 
+    /// A warp publishes what it has seen.
+    pub(crate) fn publish(&mut self, warp: u32) -> Vec<u32> {
+        self.tick(warp);
+        self.view(warp).to_vec()
+    }
+
     /// A warp executes a fence: what it has seen may be released by its next strong write.
     pub(crate) fn fence(&mut self, warp: u32, wide: bool) {
         self.tick(warp);
@@ -190,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_barrier_orders_what_came_before_it_only() {
-        let mut c = Clocks::new(3);
+        let mut c = Clocks::new(3, 2);
         let before = at(&c, 0, 5);
         (0..2).for_each(|w| c.arrive(w, 1));
         let after = at(&c, 0, 5);
@@ -202,7 +208,7 @@ mod tests {
 
     #[test]
     fn lanes_are_ordered_by_warp_barriers() {
-        let mut c = Clocks::new(1);
+        let mut c = Clocks::new(1, 1);
         let first = at(&c, 0, 0);
         assert!(!c.before(first, 0, 1) && c.before(first, 0, 0));
         c.warp_sync(0, 0b11, u32::MAX);
@@ -213,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_lock_orders_critical_sections() {
-        let mut c = Clocks::new(2);
+        let mut c = Clocks::new(2, 1);
         let inside = at(&c, 0, 3);
         c.fence(0, false);
         let outside = at(&c, 0, 3);

@@ -110,8 +110,8 @@ impl Hubs {
     }
 
     /// Whether another block's access was published to one that has acquired `seen`.
-    fn before(&self, earlier: &Entry, seen: &Acquired) -> bool {
-        let warp = (earlier.when.thread / 32) as usize;
+    fn before(&self, cluster: u64, earlier: When, seen: &Acquired) -> bool {
+        let warp = (earlier.thread / 32) as usize;
         let mut open = seen.clone();
         let mut done: HashMap<u32, u32> = HashMap::new();
         while let Some((at, version)) = open.pop() {
@@ -120,9 +120,9 @@ impl Hubs {
             }
             done.insert(at, version);
             let hub = &self.all[at as usize];
-            let releases = hub.by_block.get(&earlier.block).into_iter().flatten();
+            let releases = hub.by_block.get(&cluster).into_iter().flatten();
             let mut upto = releases.filter(|r| r.version <= version && r.wide);
-            if upto.any(|r| r.view[warp] > earlier.when.clock) {
+            if upto.any(|r| r.view[warp] > earlier.clock) {
                 return true;
             }
             let inherited = hub.inherited.iter().filter(|(since, ..)| *since <= version);
@@ -174,8 +174,16 @@ impl Shadow {
             return;
         }
         let own_strong = strong(event.op, Scope::Block);
+        let member = sites.clusters.member(event.at.block);
+        let warp = event.at.warp + member.base;
         if own_strong && event.op.access != Access::Store {
-            self.acquire(clocks, &mut seen.acquired, event, a.base);
+            self.acquire(
+                clocks,
+                &mut seen.acquired,
+                event,
+                a.base,
+                (member.first, warp),
+            );
         }
         let chunks = self.chunks(a, &mut seen.chunks);
         let mut held: Option<(u64, MutexGuard<'_, Chunk>)> = None;
@@ -193,7 +201,7 @@ impl Shadow {
                     block: event.at.block,
                     when: When {
                         thread: event.at.warp * 32 + lane as u32,
-                        clock: clocks.now(event.at.warp),
+                        clock: clocks.now(warp),
                     },
                     op: index,
                     bytes: race::bytes_of_word(word, start, end),
@@ -208,7 +216,7 @@ impl Shadow {
         }
         drop(held);
         if own_strong && writes(event.op) {
-            self.release(clocks, &seen.acquired, event, a.base);
+            self.release(clocks, &seen.acquired, event, a.base, (member.first, warp));
         }
     }
 
@@ -238,16 +246,25 @@ impl Shadow {
         let write = chunk.writes.get_mut(at).unwrap_or(&mut no_write);
         let read = chunk.reads.get_mut(at).unwrap_or(&mut no_read);
         let lane = new.when.thread % 32;
+        let (own, clusters) = (sites.clusters.member(new.block), &sites.clusters);
         let before = |e: &Entry| {
-            if e.block == new.block {
-                clocks.before(e.when, event.at.warp, lane)
+            let member = clusters.member(e.block);
+            if member.first == own.first {
+                clocks.before(
+                    clusters.when(e.block, e.when),
+                    event.at.warp + own.base,
+                    lane,
+                )
             } else {
-                !seen.is_empty() && lock(&self.hubs).before(e, seen)
+                !seen.is_empty()
+                    && lock(&self.hubs).before(member.first, clusters.when(e.block, e.when), seen)
             }
         };
         let tolerates = |e: &Entry| {
             let scope = if e.block == new.block {
                 Scope::Block
+            } else if clusters.member(e.block).first == own.first {
+                Scope::Cluster
             } else {
                 Scope::Device
             };
@@ -262,6 +279,7 @@ impl Shadow {
         seen: &mut Acquired,
         event: &AccessEvent<'_>,
         base: u64,
+        (cluster, warp): (u64, u32),
     ) {
         let hubs = lock(&self.hubs);
         if hubs.all.is_empty() {
@@ -276,26 +294,32 @@ impl Shadow {
                 Some((_, version)) => *version = hub.version,
                 None => seen.push((*at, hub.version)),
             }
-            let own = hub.by_block.get(&event.at.block).and_then(|r| r.last());
+            let own = hub.by_block.get(&cluster).and_then(|r| r.last());
             if let Some(release) = own {
-                clocks.acquire(event.at.warp, lane as u32, &release.view);
+                clocks.acquire(warp, lane as u32, &release.view);
             }
         }
     }
 
-    fn release(&self, clocks: &mut Clocks, seen: &Acquired, event: &AccessEvent<'_>, base: u64) {
+    fn release(
+        &self,
+        clocks: &mut Clocks,
+        seen: &Acquired,
+        event: &AccessEvent<'_>,
+        base: u64,
+        (cluster, warp): (u64, u32),
+    ) {
         let now = matches!(event.op.order, Order::Release | Order::AcquireRelease);
         let far = event.op.scope >= Scope::Device;
-        let wide = clocks.released(event.at.warp, now && far, true);
-        let near = clocks.released(event.at.warp, now, false);
-        let block = event.at.block;
+        let wide = clocks.released(warp, now && far, true);
+        let near = clocks.released(warp, now, false);
         let mut hubs: Option<MutexGuard<'_, Hubs>> = None;
         for lane in bits(event.at.mask) {
             let address = base + event.offsets[lane];
             for (view, reaches) in [(&wide, far), (&near, false)] {
                 if let Some(view) = view {
                     let hubs = hubs.get_or_insert_with(|| lock(&self.hubs));
-                    hubs.publish(address, block, view.clone(), reaches, seen);
+                    hubs.publish(address, cluster, view.clone(), reaches, seen);
                 }
             }
         }

@@ -8,6 +8,7 @@ pub(crate) mod barrier;
 pub(crate) mod block;
 pub(crate) mod cell;
 pub(crate) mod clocks;
+pub(crate) mod cluster;
 pub(crate) mod copies;
 pub(crate) mod finding;
 pub(crate) mod global;

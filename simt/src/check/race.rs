@@ -4,6 +4,7 @@
 
 use super::Checker;
 use super::cell::{Entry, Record};
+use super::cluster::Clusters;
 use super::finding::{Log, Raw, RawSide, SAME_VALUE};
 use crate::exec::misc::value;
 use crate::exec::observer::AccessEvent;
@@ -13,12 +14,13 @@ use crate::lower::program::{Access, MemoryOp, Order, Program, Scope};
 #[derive(Debug)]
 pub(crate) struct Sites<'p> {
     pub(crate) program: &'p Program,
+    pub(crate) clusters: Clusters,
     pcs: Vec<u32>,
     numbers: Vec<u32>,
 }
 
 impl<'p> Sites<'p> {
-    pub(crate) fn new(program: &'p Program) -> Self {
+    pub(crate) fn new(program: &'p Program, clusters: Clusters) -> Self {
         let all = 0..program.len() as u32;
         let pcs: Vec<u32> = all.filter(|pc| program.access(*pc).is_some()).collect();
         let mut numbers = vec![u32::MAX; program.len()];
@@ -27,6 +29,7 @@ impl<'p> Sites<'p> {
         }
         Self {
             program,
+            clusters,
             pcs,
             numbers,
         }
@@ -166,12 +169,13 @@ fn held(event: &AccessEvent<'_>, offset: u64) -> Option<u32> {
     }
 }
 
-fn verb(op: &MemoryOp, again: bool) -> String {
+fn verb(op: &MemoryOp, write: bool, again: bool) -> String {
     let bytes = op.bytes();
     let what = match op.access {
-        Access::Load => "read",
-        Access::Store => "write",
         Access::Atomic(_) => "atomic",
+        // A copy reads in one place and writes in another.
+        _ if write => "write",
+        _ => "read",
     };
     let when = if again { " before" } else { "" };
     format!("{what} of {bytes} bytes{when}")
@@ -232,6 +236,10 @@ pub(crate) fn report(
         let usual_cause = if same {
             "every thread stores a result that one of them should; it holds only as long as \
              the values agree"
+        } else if with.block != new.block
+            && sites.clusters.member(with.block).first == sites.clusters.member(new.block).first
+        {
+            "a missing `cluster.sync()` between filling and using what blocks of a cluster share"
         } else if with.block != new.block {
             "blocks that pass data need an atomic after `__threadfence()`, or a launch of their own"
         } else if between == "of one warp" {
@@ -240,8 +248,8 @@ pub(crate) fn report(
             "a missing `__syncthreads()` between filling and using a tile, or before the next round \
              refills it"
         };
-        let side = |e: &Entry, pc: u32, op: &MemoryOp, again: bool| RawSide {
-            what: verb(op, again),
+        let side = |e: &Entry, pc: u32, op: &MemoryOp, write: bool, again: bool| RawSide {
+            what: verb(op, write, again),
             block: e.block,
             thread: e.when.thread,
             pc,
@@ -250,8 +258,8 @@ pub(crate) fn report(
             message: format!("race: {kind}, threads {between}, at {place}"),
             usual_cause,
             sides: vec![
-                side(new, event.at.pc, event.op, false),
-                side(with, other_pc, other, true),
+                side(new, event.at.pc, event.op, writes(event.op), false),
+                side(with, other_pc, other, *with_write, true),
             ],
         }
     });

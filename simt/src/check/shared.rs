@@ -28,23 +28,30 @@ impl Shadow {
         event: &AccessEvent<'_>,
     ) {
         let index = sites.number(event.at.pc);
-        if !Record::fits(0, index) {
+        if !Record::fits(event.at.block, index) {
             return;
         }
         let at = event.at;
+        // The warp as the clocks of its cluster know it.
+        let warp = at.warp + sites.clusters.member(at.block).base;
         let is_write = writes(event.op);
         let own_strong = strong(event.op, Scope::Block);
         if own_strong {
-            self.acquire(clocks, event);
+            self.acquire(clocks, event, warp);
         }
         for lane in bits(at.mask) {
             let thread = at.warp * 32 + lane as u32;
             let when = When {
                 thread,
-                clock: clocks.now(at.warp),
+                clock: clocks.now(warp),
             };
-            let before = |e: &Entry| clocks.before(e.when, at.warp, lane as u32);
-            let tolerates = |e: &Entry| own_strong && sites.strong(e.op, Scope::Block);
+            let before =
+                |e: &Entry| clocks.before(sites.clusters.when(e.block, e.when), warp, lane as u32);
+            let tolerates = |e: &Entry| {
+                let near = e.block == at.block;
+                let scope = if near { Scope::Block } else { Scope::Cluster };
+                strong(event.op, scope) && sites.strong(e.op, scope)
+            };
             let start = event.offsets[lane];
             let end = start + u64::from(event.bytes);
             if end.div_ceil(4) as usize > self.words.len() {
@@ -53,7 +60,7 @@ impl Shadow {
             }
             for word in start / 4..end.div_ceil(4) {
                 let new = Entry {
-                    block: 0,
+                    block: at.block,
                     when,
                     op: index,
                     bytes: race::bytes_of_word(word, start, end),
@@ -61,10 +68,7 @@ impl Shadow {
                 };
                 let [write, read] = &mut self.words[word as usize];
                 let found = visit(write, read, new, is_write, tolerates, before);
-                if let Some(mut conflict) = found {
-                    let block = at.block;
-                    conflict.with.block = block;
-                    let new = Entry { block, ..new };
+                if let Some(conflict) = found {
                     let checker = Checker::SharedRace;
                     report(log, sites, checker, event, &new, &conflict, word * 4);
                 }
@@ -72,7 +76,7 @@ impl Shadow {
         }
         if own_strong && is_write {
             let now = matches!(event.op.order, Order::Release | Order::AcquireRelease);
-            if let Some(view) = clocks.released(at.warp, now, false) {
+            if let Some(view) = clocks.released(warp, now, false) {
                 for lane in bits(at.mask) {
                     self.published.insert(event.offsets[lane], view.clone());
                 }
@@ -80,7 +84,7 @@ impl Shadow {
         }
     }
 
-    /// A lane uses an mbarrier: it publishes what it has done, or has seen a phase complete.
+    /// A lane of a warp, by its number in the cluster, uses an mbarrier: it publishes what it has done, or has seen a phase complete.
     pub(crate) fn mbarrier(&mut self, clocks: &mut Clocks, at: At, place: u64, passed: bool) {
         if passed {
             if let Some(view) = self.published.get(&place) {
@@ -97,13 +101,13 @@ impl Shadow {
         }
     }
 
-    fn acquire(&self, clocks: &mut Clocks, event: &AccessEvent<'_>) {
+    fn acquire(&self, clocks: &mut Clocks, event: &AccessEvent<'_>, warp: u32) {
         if self.published.is_empty() || event.op.access == Access::Store {
             return;
         }
         for lane in bits(event.at.mask) {
             if let Some(view) = self.published.get(&event.offsets[lane]) {
-                clocks.acquire(event.at.warp, lane as u32, view);
+                clocks.acquire(warp, lane as u32, view);
             }
         }
     }

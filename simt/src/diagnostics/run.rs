@@ -51,6 +51,18 @@ fn heading(kind: &FaultKind) -> String {
         }
         FaultKind::Trap => "the program executed `trap`".to_owned(),
         FaultKind::Deadlock { .. } => "dead-lock: nothing in the block can go on".to_owned(),
+        FaultKind::BlockEnded { rank } => {
+            format!("access to shared memory of block {rank} of the cluster, which has ended")
+        }
+        FaultKind::ClusterBarrier { arrives: true } => {
+            "a thread arrives at the cluster's barrier twice without waiting between".to_owned()
+        }
+        FaultKind::ClusterBarrier { arrives: false } => {
+            "a thread waits at the cluster's barrier without having arrived".to_owned()
+        }
+        FaultKind::TensorMap { address, message } => {
+            format!("tensor map at {address:#x}: {message}")
+        }
         FaultKind::BranchIndex { index, targets } => {
             format!("`brx.idx` with index {index} of {targets} targets")
         }
@@ -81,6 +93,16 @@ fn usual_cause(kind: &FaultKind) -> Option<&'static str> {
         FaultKind::Trap => "an assertion or a panic compiled into the kernel",
         FaultKind::Deadlock { .. } => {
             "a barrier or `.sync` operation that some of the threads it waits for never reach"
+        }
+        FaultKind::BlockEnded { .. } => {
+            "no `cluster.sync()` before the blocks end: each must outlive the others' accesses"
+        }
+        FaultKind::ClusterBarrier { .. } => {
+            "`barrier.cluster.arrive` and `.wait` that some path does not pair"
+        }
+        FaultKind::TensorMap { .. } => {
+            "a tensor map passed by reference to the host's memory, or written by something other \
+             than the host's encoder or `tensormap.replace`"
         }
         FaultKind::Steps { .. } => "a loop whose end condition never holds",
         _ => return None,

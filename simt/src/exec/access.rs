@@ -3,6 +3,7 @@
 use super::atomic;
 use super::block::Block;
 use super::bounds::{aligned, inside, inside_shared, locate};
+use super::cluster;
 use super::fault::{FaultKind, Raised};
 use super::observer::{AccessEvent, At, Observer};
 use super::pattern::{Pattern, Resolve};
@@ -16,7 +17,7 @@ use crate::memory::device::{Allocation, Shared};
 use crate::memory::windows;
 use crate::ptx::types::Space;
 
-pub(crate) use super::bounds::shared_inside;
+pub(crate) use super::bounds::{shared_inside, shared_outside};
 pub(crate) use super::pattern::{Addresses, addresses};
 
 /// The space of a generic address and its offset there.
@@ -61,6 +62,27 @@ pub(crate) fn execute_at<O: Observer>(
 ) -> Result<(), Raised> {
     let pattern = Pattern::of(&targets, at.mask);
     resolved(env, block, warp, observer, op, at, targets, pattern)
+}
+
+/// An access to the shared memory that is the block's now, whatever space the operand names.
+pub(crate) fn shared_at<O: Observer>(
+    env: &Env<'_>,
+    block: &mut Block,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    places: &Addresses,
+) -> Result<(), Raised> {
+    let pattern = Pattern::of(places, at.mask);
+    let mut here = Here {
+        env,
+        block,
+        warp,
+        observer,
+        op,
+    };
+    here.in_space(at, Space::Shared, places, pattern)
 }
 
 #[allow(
@@ -146,7 +168,11 @@ impl<O: Observer> Here<'_, '_, O> {
         match space {
             Space::Global | Space::Generic => self.global(at, place),
             Space::Shared => {
-                inside_shared(self.env, self.block, targets, pattern, mask, bytes, write)?;
+                let inside =
+                    inside_shared(self.env, self.block, targets, pattern, mask, bytes, write);
+                if let Err(outside) = inside {
+                    return self.elsewhere(at, targets, outside);
+                }
                 self.event(at, space, place, None, true);
                 let memory = &mut self.block.shared;
                 small(self.env, memory, self.warp, self.observer, op, at, place);
@@ -173,6 +199,22 @@ impl<O: Observer> Here<'_, '_, O> {
             }
             Space::Const | Space::Param => self.constant(at, space, place),
         }
+    }
+
+    /// A shared access that leaves the block's own memory: to that of other blocks, or nowhere.
+    #[cold]
+    fn elsewhere(&mut self, at: At, targets: &Addresses, outside: Raised) -> Result<(), Raised> {
+        if !cluster::any_named(at.mask, targets) {
+            return Err(outside);
+        }
+        let Here {
+            env,
+            block,
+            warp,
+            observer,
+            op,
+        } = self;
+        cluster::access(env, block, warp, *observer, op, at, targets)
     }
 
     fn constant(&mut self, at: At, space: Space, place: Place<'_>) -> Result<(), Raised> {

@@ -1,15 +1,16 @@
 //! Asynchronous copies and mbarriers at work.
 
-use super::access::{self, addresses, shared_inside, window_of};
+use super::access::{self, addresses, shared_inside};
 use super::block::Block;
+use super::cluster::{at_peer, resolve, shared_address};
 use super::fault::{FaultKind, Raised};
 use super::misc::{get, set};
 use super::observer::{At, Observer};
 use super::registers::LANES;
 use super::step::{Env, bits};
 use super::warp::Warp;
-use crate::lower::asynchronous::{AsyncOp, BarrierAction, BarrierOp, BulkOp, CopyOp, Kept};
-use crate::lower::program::{Address, Reg};
+use crate::lower::asynchronous::{AsyncOp, BarrierAction, BarrierOp, CopyOp, Kept};
+use crate::lower::program::Reg;
 use crate::ptx::types::Space;
 
 /// Executes one.
@@ -23,7 +24,11 @@ pub(crate) fn execute<O: Observer>(
 ) -> Result<(), Raised> {
     match op {
         AsyncOp::Copy(op) => copy(env, block, warp, observer, op, at),
-        AsyncOp::Bulk(op) => bulk(env, block, warp, observer, op, at),
+        AsyncOp::Bulk(op) => super::bulk::linear(env, block, warp, observer, op, at),
+        AsyncOp::Tensor(op) => super::tensor::execute(env, block, warp, observer, op, at),
+        AsyncOp::Remote(op) => super::bulk::remote(env, block, warp, observer, op, at),
+        AsyncOp::Replace(op) => super::tensor::replace(env, block, warp, observer, op, at),
+        AsyncOp::CopyMap(op) => super::tensor::copy_map(env, block, warp, observer, op, at),
         AsyncOp::Commit { bulk } => {
             if O::ACTIVE {
                 observer.copies_commit(at, *bulk);
@@ -39,7 +44,7 @@ pub(crate) fn execute<O: Observer>(
         AsyncOp::Barrier(op) => {
             bits(at.mask).try_for_each(|lane| barrier(env, block, warp, observer, op, at, lane))
         }
-        AsyncOp::Wgmma(op) => super::wgmma::execute(env, block, warp, op),
+        AsyncOp::Wgmma(op) => super::wgmma::execute(env, block, warp, observer, op, at),
         AsyncOp::PendingCount { d, state } => {
             for lane in bits(at.mask) {
                 let word = Phase::unpack(get(warp, *state, lane));
@@ -98,10 +103,12 @@ fn copy<O: Observer>(
             set_word(warp, op.scratch, k / 4, lane, old | byte << (8 * (k % 4)));
         }
     }
+    access::execute_at(env, block, warp, observer, &op.store, at, to)?;
     if O::ACTIVE {
-        observer.copies_issue(at, &to, op.size, false);
+        let places = to.map(|address| resolve(block, address).1);
+        observer.copies_issue(at, &places, op.size, false);
     }
-    access::execute_at(env, block, warp, observer, &op.store, at, to)
+    Ok(())
 }
 
 /// The register that holds the 32-bit word `index` of a register of up to four planes, and
@@ -114,66 +121,15 @@ fn holder(whole: Reg, index: u32) -> (Reg, u32) {
     (Reg { plane, planes: 2 }, 32 * (index % 2))
 }
 
-fn word(warp: &Warp, whole: Reg, index: u32, lane: usize) -> u32 {
+pub(crate) fn word(warp: &Warp, whole: Reg, index: u32, lane: usize) -> u32 {
     let (reg, shift) = holder(whole, index);
     (get(warp, reg, lane) >> shift) as u32
 }
 
-fn set_word(warp: &mut Warp, whole: Reg, index: u32, lane: usize, word: u32) {
+pub(crate) fn set_word(warp: &mut Warp, whole: Reg, index: u32, lane: usize, word: u32) {
     let (reg, shift) = holder(whole, index);
     let others = get(warp, reg, lane) & !(0xffff_ffff << shift);
     set(warp, reg, lane, others | u64::from(word) << shift);
-}
-
-/// Bytes a bulk copy moves at a time: its granularity.
-const PIECE: u64 = 16;
-
-fn bulk<O: Observer>(
-    env: &Env<'_>,
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
-    op: &BulkOp,
-    at: At,
-) -> Result<(), Raised> {
-    let (from, to) = (
-        addresses(warp, &op.source),
-        addresses(warp, &op.destination),
-    );
-    let sizes = *warp.registers.narrow(op.size);
-    for lane in bits(at.mask) {
-        let size = u64::from(sizes[lane]);
-        if !size.is_multiple_of(PIECE) {
-            let space = op.store.address.space;
-            let kind = FaultKind::Misaligned {
-                space,
-                address: size,
-                bytes: PIECE as u32,
-            };
-            return Err(Raised::new(kind, lane as u32));
-        }
-        let here = At {
-            mask: 1 << lane,
-            ..at
-        };
-        for done in (0..size).step_by(PIECE as usize) {
-            let source = from.map(|a| a.wrapping_add(done));
-            access::execute_at(env, block, warp, observer, &op.load, here, source)?;
-            let destination = to.map(|a| a.wrapping_add(done));
-            access::execute_at(env, block, warp, observer, &op.store, here, destination)?;
-        }
-        if O::ACTIVE {
-            observer.copies_issue(here, &to, sizes[lane], true);
-        }
-        if let Some(address) = &op.barrier {
-            let place = locate(env, block, warp, address, lane)?;
-            update(block, place, |phase| phase.complete_bytes(sizes[lane]));
-            if O::ACTIVE {
-                observer.mbarrier(here, place as u64, false);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What an mbarrier's 64 bits hold. Programs treat them as opaque.
@@ -235,28 +191,8 @@ impl Phase {
     }
 }
 
-/// Where in the block's shared memory a lane's mbarrier lies.
-fn locate(
-    env: &Env<'_>,
-    block: &Block,
-    warp: &Warp,
-    address: &Address,
-    lane: usize,
-) -> Result<usize, Raised> {
-    let mut place = addresses(warp, address)[lane];
-    if address.space == Space::Generic {
-        let (space, offset) = window_of(place);
-        if space != Space::Shared {
-            let (named, actual) = (Space::Shared, space);
-            let kind = FaultKind::WrongSpace {
-                named,
-                address: place,
-                actual,
-            };
-            return Err(Raised::new(kind, lane as u32));
-        }
-        place = offset;
-    }
+/// Checks the place of an mbarrier.
+fn located(env: &Env<'_>, block: &Block, place: u64, lane: usize) -> Result<usize, Raised> {
     if !place.is_multiple_of(8) {
         let kind = FaultKind::Misaligned {
             space: Space::Shared,
@@ -267,6 +203,23 @@ fn locate(
     }
     shared_inside(env, block, place, 8, true, lane)?;
     Ok(place as usize)
+}
+
+/// Bytes have landed that the mbarrier at a place expects.
+pub(crate) fn complete<O: Observer>(
+    env: &Env<'_>,
+    block: &mut Block,
+    observer: &mut O,
+    at: At,
+    place: u64,
+    bytes: u32,
+) -> Result<(), Raised> {
+    let place = located(env, block, place, at.mask.trailing_zeros() as usize)?;
+    update(block, place, |phase| phase.complete_bytes(bytes));
+    if O::ACTIVE {
+        observer.mbarrier(at, place as u64, false);
+    }
+    Ok(())
 }
 
 fn read(block: &Block, place: usize) -> u64 {
@@ -292,7 +245,31 @@ fn barrier<O: Observer>(
     at: At,
     lane: usize,
 ) -> Result<(), Raised> {
-    let place = locate(env, block, warp, &op.address, lane)?;
+    let given = addresses(warp, &op.address)[lane];
+    let (rank, place) = resolve(block, shared_address(op.address.space, given, lane)?);
+    at_peer(
+        env,
+        block,
+        observer,
+        rank,
+        lane,
+        place,
+        |block, observer| barrier_at(env, block, warp, observer, op, at, lane, place),
+    )
+}
+
+#[allow(clippy::too_many_arguments, reason = "the operands of the instruction")]
+fn barrier_at<O: Observer>(
+    env: &Env<'_>,
+    block: &mut Block,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &BarrierOp,
+    at: At,
+    lane: usize,
+    place: u64,
+) -> Result<(), Raised> {
+    let place = located(env, block, place, lane)?;
     let operand = op.operand.map(|reg| get(warp, reg, lane));
     let number = operand.unwrap_or(1) as u32;
     let mut waited = false;

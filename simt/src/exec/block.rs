@@ -1,5 +1,6 @@
 //! A block: its warps, shared memory and barriers.
 
+use super::cluster::Cluster;
 use super::collective::{self, barrier_number};
 use super::fault::{FaultKind, Raised};
 use super::observer::{At, Observer};
@@ -8,7 +9,7 @@ use super::warp::{State, Warp};
 use crate::lower::sync::BarrierKind;
 use crate::memory::bytes::Bytes;
 
-/// One of the sixteen barriers, or that of a cluster of one block.
+/// One of the sixteen barriers.
 #[derive(Clone, Debug, Default)]
 struct Barrier {
     count: Option<u32>,
@@ -39,6 +40,10 @@ impl Barrier {
 #[derive(Debug)]
 pub(crate) struct Block {
     pub(crate) index: u64,
+    /// Its place in its cluster.
+    pub(crate) rank: u32,
+    /// What it shares with the blocks of its cluster; here while it runs.
+    pub(crate) cluster: Option<Box<Cluster>>,
     pub(crate) shared: Bytes,
     /// Instructions run by all warps.
     pub(crate) steps: u64,
@@ -52,6 +57,8 @@ pub(crate) struct Block {
 pub(crate) enum Slice {
     Done,
     More,
+    /// Nothing can go on before the cluster's barrier completes.
+    Waiting,
 }
 
 /// A fault and where it was raised.
@@ -78,6 +85,8 @@ impl Resident {
         let shared = program.dynamic_offset as usize + env.shape.dynamic_shared as usize;
         let block = Block {
             index,
+            rank: 0,
+            cluster: None,
             shared: Bytes::poisoned(shared),
             steps: 0,
             exits: false,
@@ -172,6 +181,9 @@ impl Resident {
                 if self.warps.iter().all(Warp::done) {
                     return Ok(Slice::Done);
                 }
+                if self.awaits_cluster() {
+                    return Ok(Slice::Waiting);
+                }
                 return Err(self.deadlock(env));
             }
             if spent >= budget {
@@ -187,7 +199,13 @@ impl Resident {
             .any(|w| w.splits.iter().any(|s| s.state == State::Ready))
     }
 
-    fn deadlock(&self, env: &Env<'_>) -> BlockFault {
+    fn awaits_cluster(&self) -> bool {
+        let mut splits = self.warps.iter().flat_map(|w| &w.splits);
+        splits.any(|s| s.state == State::Cluster)
+    }
+
+    /// The fault of a block in which nothing can go on.
+    pub(crate) fn deadlock(&self, env: &Env<'_>) -> BlockFault {
         let mut waiting: Vec<String> = Vec::new();
         let mut first = None;
         for warp in self.warps.iter() {
@@ -199,6 +217,7 @@ impl Resident {
                         let missing = member & warp.live & !split.mask;
                         format!("lanes {missing:#010x} of its warp")
                     }
+                    State::Cluster => "the barrier of its cluster".to_owned(),
                     State::Ready => "nothing".to_owned(),
                 };
                 first = first.or(Some((warp.index, split.pc, split.mask.trailing_zeros())));
@@ -296,24 +315,6 @@ pub(crate) fn arrive<O: Observer>(
     if let Some(count) = count.filter(|c| *c == 0 || *c % 32 != 0 || *c > 1024) {
         return Err(Raised::new(FaultKind::BarrierCount { count }, lane));
     }
-    join(block, warp, observer, at, here, kind, number, count)
-}
-
-/// The barrier of a cluster of one block comes after the sixteen of the block.
-pub(crate) const CLUSTER: usize = crate::lower::sync::BARRIERS - 1;
-
-/// Lanes arrive at barrier `number`.
-#[allow(clippy::too_many_arguments, reason = "the operands of the instruction")]
-pub(crate) fn join<O: Observer>(
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
-    at: usize,
-    here: At,
-    kind: BarrierKind,
-    number: usize,
-    count: Option<u32>,
-) -> Result<Flow, Raised> {
     if O::ACTIVE {
         observer.barrier_arrive(here, warp.live, number as u32, count);
     }

@@ -103,7 +103,14 @@ pub(crate) fn inside_shared(
     let start = crate::lower::SHARED_START;
     match outside(targets, pattern, mask, bytes, start, size) {
         None => Ok(()),
-        Some(lane) => Err(shared_outside(env, targets[lane], bytes, write, lane, size)),
+        Some(lane) => Err(shared_outside(
+            env,
+            block,
+            targets[lane],
+            bytes,
+            write,
+            lane,
+        )),
     }
 }
 
@@ -121,18 +128,19 @@ pub(crate) fn shared_inside(
     if fits(at, bytes, crate::lower::SHARED_START, size) {
         return Ok(());
     }
-    Err(shared_outside(env, at, bytes, write, lane, size))
+    Err(shared_outside(env, block, at, bytes, write, lane))
 }
 
 #[cold]
-fn shared_outside(
+pub(crate) fn shared_outside(
     env: &Env<'_>,
+    block: &Block,
     at: u64,
     bytes: u32,
     write: bool,
     lane: usize,
-    size: u64,
 ) -> Raised {
+    let size = block.shared.len() as u64;
     let p = env.program;
     let before = p
         .shared

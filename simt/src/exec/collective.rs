@@ -69,13 +69,10 @@ pub(crate) fn arrive<O: Observer>(
         } => {
             return super::block::arrive(block, warp, observer, at, here, kind, id, count);
         }
-        // In a cluster of one block, waiting for all to arrive is a barrier of the block.
-        SyncOp::ClusterArrive => return Ok(Flow::Next),
-        SyncOp::ClusterWait => {
-            let kind = BarrierKind::Sync;
-            let number = super::block::CLUSTER;
-            return super::block::join(block, warp, observer, at, here, kind, number, None);
+        SyncOp::ClusterArrive { release } => {
+            return super::cluster::arrive(block, warp, observer, here, release);
         }
+        SyncOp::ClusterWait => return super::cluster::wait(block, warp, observer, at, here),
         _ => {}
     }
     let Some(plane) = op.mask() else {

@@ -82,6 +82,12 @@ pub enum FaultKind {
     Trap,
     /// Nothing can go on.
     Deadlock { waiting: Vec<String> },
+    /// Shared memory of a block of the cluster that has ended.
+    BlockEnded { rank: u32 },
+    /// The barrier of a cluster used out of turn: arrived at twice, or waited for before.
+    ClusterBarrier { arrives: bool },
+    /// Bytes that are no tensor map, or one that its instruction cannot use.
+    TensorMap { address: u64, message: String },
     /// An index outside the table of `brx.idx`.
     BranchIndex { index: u32, targets: u32 },
     /// A barrier number above 15.

@@ -1,6 +1,7 @@
-//! A grid: blocks handed to the cores of the host, in order.
+//! A grid: clusters of blocks handed to the cores of the host, in order.
 
-use super::block::{BlockFault, Resident, Slice};
+use super::block::{BlockFault, Slice};
+use super::cluster::Gang;
 use super::fault::FaultKind;
 use super::observer::Observer;
 use super::step::Env;
@@ -8,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Instructions a block runs before a worker turns to another block. Blocks that wait for each
+/// Instructions a cluster runs before a worker turns to another. Blocks that wait for each
 /// other all get their turn this way, however few workers there are.
 const TURN: u64 = 1 << 20;
 
@@ -34,12 +35,13 @@ pub(crate) fn run<O: Observer + Send>(
     make: impl Fn() -> O + Sync,
 ) -> (u64, Vec<O>, Option<(u64, BlockFault)>) {
     let blocks: u64 = env.shape.grid.iter().map(|n| u64::from(*n)).product();
+    let clusters = blocks / u64::from(env.shape.cluster_size());
     let workers = if env.alone {
         1
     } else {
         rayon::current_num_threads().max(1)
     };
-    let workers = (workers as u64).min(blocks).max(1);
+    let workers = (workers as u64).min(clusters).max(1);
     let shared = Shared {
         next: AtomicU64::new(0),
         steps: AtomicU64::new(0),
@@ -47,11 +49,11 @@ pub(crate) fn run<O: Observer + Send>(
         fault: Mutex::new(None),
     };
     let observers: Vec<O> = if workers == 1 {
-        vec![work(env, limits, &shared, blocks, &make, 1)]
+        vec![work(env, limits, &shared, clusters, &make, 1)]
     } else {
         use rayon::prelude::*;
         let each = (0..workers).into_par_iter();
-        each.map(|_| work(env, limits, &shared, blocks, &make, workers))
+        each.map(|_| work(env, limits, &shared, clusters, &make, workers))
             .collect()
     };
     let fault = shared
@@ -65,65 +67,62 @@ fn work<O: Observer>(
     env: &Env<'_>,
     limits: Limits,
     shared: &Shared,
-    blocks: u64,
+    clusters: u64,
     make: &impl Fn() -> O,
     workers: u64,
 ) -> O {
     let mut observer = make();
-    let most = (limits.resident_bytes / workers / Resident::bytes(env).max(1)).clamp(1, 4096);
-    let mut active: VecDeque<Resident> = VecDeque::new();
-    let mut spare: Option<Resident> = None;
+    let most = (limits.resident_bytes / workers / Gang::bytes(env).max(1)).clamp(1, 4096);
+    let mut active: VecDeque<Gang> = VecDeque::new();
+    let mut spare: Option<Gang> = None;
     let mut fresh = true;
     loop {
         // A new block is begun when none runs here, or when those that run seem to wait.
         if fresh && (active.len() as u64) < most {
             let index = shared.next.fetch_add(1, Relaxed);
-            if index < blocks {
-                let resident = match spare.take() {
-                    Some(mut resident) => {
-                        resident.restart(env, index);
-                        resident
+            if index < clusters {
+                let gang = match spare.take() {
+                    Some(mut gang) => {
+                        gang.restart(env, index);
+                        gang
                     }
-                    None => Resident::new(env, index),
+                    None => Gang::new(env, index),
                 };
                 if O::ACTIVE {
-                    observer.block_start(index, env.shape.warps());
+                    let warps = env.shape.warps();
+                    gang.indices().for_each(|b| observer.block_start(b, warps));
                 }
-                active.push_front(resident);
+                active.push_front(gang);
             }
         }
-        let Some(mut resident) = active.pop_front() else {
+        let Some(mut gang) = active.pop_front() else {
             return observer;
         };
-        if shared.stop.load(Relaxed) && fault_before(shared, resident.block.index) {
+        if shared.stop.load(Relaxed) && fault_before(shared, gang.first()) {
             continue;
         }
-        let before = resident.block.steps;
-        let result = resident.run(env, &mut observer, TURN);
-        let spent = resident.block.steps - before;
+        let before = gang.steps();
+        let result = gang.run(env, &mut observer, TURN);
+        let spent = gang.steps() - before;
         let total = shared.steps.fetch_add(spent, Relaxed) + spent;
         match result {
             Ok(Slice::Done) => {
                 if O::ACTIVE {
-                    observer.block_end(resident.block.index);
+                    gang.indices().for_each(|b| observer.block_end(b));
                 }
-                spare = Some(resident);
+                spare = Some(gang);
                 fresh = true;
             }
-            Ok(Slice::More) => {
+            Ok(Slice::More | Slice::Waiting) => {
                 if total > limits.steps {
                     let kind = FaultKind::Steps {
                         limit: limits.steps,
                     };
                     let raised = super::fault::Raised::new(kind, 0);
-                    let pc = resident
-                        .warps
-                        .iter()
-                        .find_map(|w| w.splits.first())
-                        .map(|s| s.pc);
+                    let pc = gang.somewhere();
                     raise(
                         shared,
-                        resident.block.index,
+                        gang.first(),
                         BlockFault {
                             raised,
                             warp: 0,
@@ -132,10 +131,10 @@ fn work<O: Observer>(
                     );
                     continue;
                 }
-                active.push_back(resident);
+                active.push_back(gang);
                 fresh = true;
             }
-            Err(fault) => raise(shared, resident.block.index, fault),
+            Err((index, fault)) => raise(shared, index, fault),
         }
     }
 }

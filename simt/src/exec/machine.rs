@@ -5,17 +5,17 @@ use super::grid::{self, Limits};
 use super::observer::Off;
 use super::step::{Env, Schedule};
 use super::warp::Shape;
+use crate::check::cluster::Clusters;
 use crate::check::race::Sites;
 use crate::check::{Checks, Finding, global};
 use crate::count::Counters;
-use crate::diagnostics::{Blame, Diagnostic, Diagnostics};
+use crate::diagnostics::Diagnostics;
 use crate::lower::Validated;
 use crate::lower::program::Program;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::{Device, MemoryError, Rights};
 use crate::memory::windows;
 use crate::ptx::ast::{Initialiser, Module, Number, Variable};
-use crate::ptx::source::Span;
 use crate::ptx::types::{ScalarType, Space};
 use crate::watch::Watch;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ pub struct Launch<'a> {
     pub grid: [u32; 3],
     /// Threads of a block.
     pub block: [u32; 3],
-    /// Blocks of a cluster; `[1, 1, 1]` for none.
+    /// Blocks of a cluster; `[1, 1, 1]` for none, or for what the kernel itself demands.
     pub cluster: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub dynamic_shared: u32,
@@ -372,11 +372,7 @@ impl Machine {
             });
         };
         let params = parameters(program, launch.args)?;
-        fits(program, launch)?;
-        let declared = program.bounds.required_cluster.unwrap_or([1; 3]);
-        if launch.cluster != [1; 3] || declared != [1; 3] {
-            return Err(no_clusters(loaded.module(), launch.entry));
-        }
+        let cluster = fits(program, launch)?;
         let alone = match options.order {
             Order::Auto => program.communicates,
             Order::Ordered => true,
@@ -396,16 +392,16 @@ impl Machine {
             shape: Shape {
                 block: launch.block,
                 grid: launch.grid,
-                cluster: launch.cluster,
+                cluster,
                 dynamic_shared: launch.dynamic_shared,
                 variables: loaded.variables.clone(),
             },
         };
-        let one = super::block::Resident::bytes(&env);
+        let one = super::cluster::Gang::bytes(&env);
         let resident_bytes = self.memory_limit.max(1 << 28);
         if one > resident_bytes {
             return Err(LaunchError::Limit(format!(
-                "one block needs {one} bytes of this machine"
+                "one cluster of blocks needs {one} bytes of this machine"
             )));
         }
         let limits = Limits {
@@ -417,10 +413,16 @@ impl Machine {
         if options.counters || options.checks != Checks::NONE {
             let observers;
             let shadow = Arc::new(global::Shadow::default());
-            let sites = Arc::new(Sites::new(program));
+            let sites = Arc::new(Sites::new(program, Clusters::new(&env.shape)));
             let make = || {
                 let (sites, shadow) = (Arc::clone(&sites), Arc::clone(&shadow));
-                Watch::new(sites, options.counters, options.checks, shadow)
+                Watch::new(
+                    sites,
+                    options.counters,
+                    options.checks,
+                    env.shape.threads(),
+                    shadow,
+                )
             };
             (report.steps, observers, fault) = grid::run(&env, limits, make);
             let together = observers.into_iter().reduce(|mut all, one| {
@@ -454,14 +456,6 @@ impl Machine {
             }
         }
     }
-}
-
-fn no_clusters(module: &Module, entry: &str) -> LaunchError {
-    let function = module.functions.iter().find(|f| f.name.text == entry);
-    let span = function.map_or_else(Span::default, |f| f.name.span);
-    let message = "clusters of more than one block";
-    let why = Diagnostic::new(&module.source, Blame::Unsupported, span, message);
-    LaunchError::Unsupported(why.into())
 }
 
 /// Where an instruction stands in the text and, if known, in its source.
@@ -529,7 +523,8 @@ fn shared_limit(target: u32) -> u64 {
     }
 }
 
-fn fits(program: &Program, launch: &Launch<'_>) -> Result<(), LaunchError> {
+/// Checks the extents of a launch; returns the blocks of a cluster.
+fn fits(program: &Program, launch: &Launch<'_>) -> Result<[u32; 3], LaunchError> {
     let invalid = |message: String| Err(LaunchError::Invalid(message));
     let zero = |e: &[u32; 3]| e.contains(&0);
     if zero(&launch.grid) || zero(&launch.block) || zero(&launch.cluster) {
@@ -565,13 +560,7 @@ fn fits(program: &Program, launch: &Launch<'_>) -> Result<(), LaunchError> {
         );
         return invalid(message);
     }
-    let cluster = launch.cluster.iter().product::<u32>();
-    if cluster > 16 || (0..3).any(|i| !launch.grid[i].is_multiple_of(launch.cluster[i])) {
-        return invalid(format!(
-            "clusters of {:?} do not divide the grid",
-            launch.cluster
-        ));
-    }
+    let cluster = cluster(program, launch)?;
     let used = program.shared_bytes - crate::lower::SHARED_START;
     let shared = used + u64::from(launch.dynamic_shared);
     let limit = shared_limit(program.target);
@@ -581,8 +570,44 @@ fn fits(program: &Program, launch: &Launch<'_>) -> Result<(), LaunchError> {
             program.target
         ));
     }
-    Ok(())
+    Ok(cluster)
 }
+
+/// The blocks of a cluster: as the launch says, or as the kernel demands.
+fn cluster(program: &Program, launch: &Launch<'_>) -> Result<[u32; 3], LaunchError> {
+    let invalid = |message: String| Err(LaunchError::Invalid(message));
+    let asked = launch.cluster;
+    let cluster = match program.bounds.required_cluster {
+        // A dimension that is not written is 1.
+        Some(required) => required.map(|n| n.max(1)),
+        None => asked,
+    };
+    if asked != [1; 3] && asked != cluster {
+        return invalid(format!(
+            "`.reqnctapercluster` demands clusters of {cluster:?}, not {asked:?}"
+        ));
+    }
+    let size: u64 = cluster.iter().map(|n| u64::from(*n)).product();
+    if size > 1 && program.target < 90 {
+        let target = program.target;
+        return invalid(format!("sm_{target} has no clusters of blocks; sm_90 has"));
+    }
+    if size > MOST_OF_CLUSTER {
+        return invalid(format!(
+            "a cluster of {size} blocks; there may be {MOST_OF_CLUSTER}"
+        ));
+    }
+    if (0..3).any(|i| !launch.grid[i].is_multiple_of(cluster[i])) {
+        let grid = launch.grid;
+        return invalid(format!(
+            "clusters of {cluster:?} do not divide a grid of {grid:?}"
+        ));
+    }
+    Ok(cluster)
+}
+
+/// Blocks of a cluster on an H100, with the non-portable sizes allowed.
+const MOST_OF_CLUSTER: u64 = 16;
 
 /// The bytes of a variable's initial value.
 fn image(v: &Variable, module: &Module, addresses: &[u64]) -> Vec<u8> {

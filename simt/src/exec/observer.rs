@@ -89,9 +89,18 @@ pub(crate) trait Observer {
     fn barrier_arrive(&mut self, _at: At, _live: u32, _id: u32, _count: Option<u32>) {}
     /// A barrier completes for these warps.
     fn barrier_complete(&mut self, _block: u64, _id: u32, _warps: &[u32]) {}
-    /// Lanes issued asynchronous copies of `bytes` each to these places: shared memory, or for a
-    /// bulk copy the one its instruction names.
+    /// From now on shared memory is that of another block of the cluster, or the own again.
+    fn peer(&mut self, _rank: Option<u32>) {}
+    /// Lanes arrive at the barrier of the cluster; `release`: they publish what they did.
+    fn cluster_arrive(&mut self, _at: At, _release: bool) {}
+    /// The barrier of the cluster that begins with this block completes a phase.
+    fn cluster_complete(&mut self, _first: u64) {}
+    /// Lanes have waited for a phase of it.
+    fn cluster_wait(&mut self, _at: At) {}
+    /// Lanes issued asynchronous copies of `bytes` each to these places in shared memory.
     fn copies_issue(&mut self, _at: At, _to: &[u64; LANES], _bytes: u32, _bulk: bool) {}
+    /// A lane issued a bulk copy out of shared memory.
+    fn copies_read(&mut self, _at: At, _from: u64, _bytes: u32) {}
     /// Lanes end a group of copies.
     fn copies_commit(&mut self, _at: At, _bulk: bool) {}
     /// Lanes have waited until at most so many groups are pending; `None`: for everything.

@@ -15,6 +15,8 @@ pub(crate) enum State {
     Lanes { member: u32 },
     /// A barrier of the block.
     Barrier { id: u32 },
+    /// The barrier of the cluster.
+    Cluster,
 }
 
 /// Lanes that are at the same place.
@@ -57,6 +59,11 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn threads(&self) -> u32 {
         self.block.iter().product()
+    }
+
+    /// Blocks of a cluster.
+    pub(crate) fn cluster_size(&self) -> u32 {
+        self.cluster.iter().product()
     }
 
     pub(crate) fn warps(&self) -> u32 {

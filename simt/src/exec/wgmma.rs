@@ -2,12 +2,16 @@
 
 use super::access::shared_inside;
 use super::block::Block;
+use super::bulk::PIECE;
 use super::fault::Raised;
+use super::observer::{AccessEvent, At, Observer};
+use super::pattern::Pattern;
 use super::registers::LANES;
 use super::step::Env;
 use super::warp::Warp;
 use crate::isa::meaning::half::{bf16_to_f32, f16_to_f32, f32_to_f16};
 use crate::lower::wgmma::{Element, Source, WgmmaOp};
+use crate::ptx::types::Space;
 
 /// A shared-memory matrix descriptor (PTX ISA 9.7.15.5.1.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +112,60 @@ fn operand(
     Ok(out)
 }
 
+/// Shows observers what an operand reads, 16 bytes a lane.
+fn show<O: Observer>(
+    block: &Block,
+    warp: &Warp,
+    observer: &mut O,
+    op: &WgmmaOp,
+    at: At,
+    places: impl Iterator<Item = u64>,
+) {
+    let places: Vec<u64> = places.collect();
+    for some in places.chunks(LANES) {
+        let mut offsets = [0; LANES];
+        offsets[..some.len()].copy_from_slice(some);
+        let mask = u32::MAX >> (LANES - some.len());
+        observer.access(&AccessEvent {
+            at: At { mask, ..at },
+            op: &op.memory,
+            space: Space::Shared,
+            offsets: &offsets,
+            pattern: Pattern::of(&offsets, mask),
+            allocation: None,
+            bytes: PIECE as u32,
+            registers: &warp.registers,
+            memory: Some(&block.shared),
+        });
+    }
+}
+
+/// The pieces of 16 bytes that an operand is made of.
+fn pieces(
+    descriptor: Descriptor,
+    element: Element,
+    transposed: bool,
+    lines: std::ops::Range<usize>,
+    k: usize,
+) -> impl Iterator<Item = u64> {
+    let bytes = element.bytes() as u64;
+    let (first, last) = (lines.start as u64 * bytes, lines.end as u64 * bytes);
+    let (outer, from, to) = if transposed {
+        (0..k as u64, first, last)
+    } else {
+        (lines.start as u64..lines.end as u64, 0, k as u64 * bytes)
+    };
+    outer.flat_map(move |line| {
+        (from..to).step_by(PIECE as usize).map(move |byte| {
+            if transposed {
+                descriptor.across_k(byte, line)
+            } else {
+                descriptor.along_k(line, byte)
+            }
+        })
+    })
+}
+
 /// The sixteen rows of A that a warp holds in registers, as in `mma.m16n8k16`.
 fn held(warp: &Warp, registers: &[u16], element: Element, k: usize) -> Vec<f32> {
     let mut out = vec![0.0; 16 * k];
@@ -134,11 +192,13 @@ fn place(lane: usize, i: usize) -> (usize, usize) {
 }
 
 /// The product of the warp's rows.
-pub(crate) fn execute(
+pub(crate) fn execute<O: Observer>(
     env: &Env<'_>,
     block: &mut Block,
     warp: &mut Warp,
+    observer: &mut O,
     op: &WgmmaOp,
+    at: At,
 ) -> Result<(), Raised> {
     let (n, k) = (op.n, op.k);
     let first = 16 * (warp.index as usize % 4);
@@ -147,6 +207,11 @@ pub(crate) fn execute(
         Source::Registers(registers) => held(warp, registers, op.a_type, k),
         Source::Descriptor(reg) => {
             let from = descriptor(warp, reg.plane);
+            if O::ACTIVE {
+                let rows = first..first + 16;
+                let places = pieces(from, op.a_type, op.transpose_a, rows, k);
+                show(block, warp, observer, op, at, places);
+            }
             operand(
                 env,
                 block,
@@ -159,6 +224,10 @@ pub(crate) fn execute(
         }
     };
     let from = descriptor(warp, op.b.plane);
+    if O::ACTIVE {
+        let places = pieces(from, op.b_type, op.transpose_b, 0..n, k);
+        show(block, warp, observer, op, at, places);
+    }
     let b = operand(env, block, from, op.b_type, op.transpose_b, 0..n, k)?;
     if op.negate_a != op.negate_b {
         a.iter_mut().for_each(|x| *x = -*x);

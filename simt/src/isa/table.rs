@@ -1,7 +1,7 @@
 //! The part of the instruction table that is not arithmetic on one lane.
 
 use crate::lower::emit::{Emitter, Result};
-use crate::lower::{arithmetic, asynchronous, control, matrix, memory, pairs, sync, wgmma};
+use crate::lower::{arithmetic, asynchronous, bulk, control, matrix, memory, pairs, sync, wgmma};
 use crate::ptx::ast::Instruction;
 
 /// What checks operands and emits code.
@@ -119,15 +119,35 @@ forms! {
     "cp.async.wait_group" => asynchronous::group;
     "cp.async.wait_all" => asynchronous::group;
     "cp.async.mbarrier.arrive{.noinc}{.shared|.shared::cta}.b64" => asynchronous::barrier;
-    "cp.async.bulk<.shared::cta|.shared::cluster>.global.mbarrier::complete_tx::bytes{.L2::cache_hint}" => asynchronous::bulk;
-    "cp.async.bulk.global.shared::cta.bulk_group{.L2::cache_hint}" => asynchronous::bulk;
+    "cp.async.bulk<.shared::cta|.shared::cluster>.global.mbarrier::complete_tx::bytes{.multicast::cluster}{.L2::cache_hint}" => bulk::linear;
+    "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes" => bulk::linear;
+    "cp.async.bulk.global.shared::cta.bulk_group{.L2::cache_hint}" => bulk::linear;
+    "cp.reduce.async.bulk.global.shared::cta.bulk_group{.L2::cache_hint}<.and|.or|.xor><.b32|.b64>" => bulk::linear;
+    "cp.reduce.async.bulk.global.shared::cta.bulk_group{.L2::cache_hint}<.inc|.dec>.u32" => bulk::linear;
+    "cp.reduce.async.bulk.global.shared::cta.bulk_group{.L2::cache_hint}.add{.noftz}<.u32|.s32|.u64|.f16|.bf16|.f32|.f64>" => bulk::linear;
+    "cp.reduce.async.bulk.global.shared::cta.bulk_group{.L2::cache_hint}<.min|.max><.u32|.s32|.u64|.s64|.f16|.bf16>" => bulk::linear;
+    "cp.async.bulk.tensor<.1d|.2d|.3d|.4d|.5d><.shared::cta|.shared::cluster>.global{.tile}.mbarrier::complete_tx::bytes{.multicast::cluster}{.L2::cache_hint}" => bulk::tensor;
+    "cp.async.bulk.tensor<.1d|.2d|.3d|.4d|.5d>.global.shared::cta{.tile}.bulk_group{.L2::cache_hint}" => bulk::tensor;
+    "cp.reduce.async.bulk.tensor<.1d|.2d|.3d|.4d|.5d>.global.shared::cta<.add|.min|.max|.inc|.dec|.and|.or|.xor>{.tile}.bulk_group{.L2::cache_hint}" => bulk::tensor;
+    "cp.async.bulk.prefetch.tensor<.1d|.2d|.3d|.4d|.5d>.L2.global{.tile}{.L2::cache_hint}" => bulk::prefetch;
+    "st.async{.weak}{.shared::cluster}.mbarrier::complete_tx::bytes{.v2|.v4}<.b32|.b64|.u32|.u64|.s32|.s64|.f32|.f64>" => bulk::remote;
+    "red.async{.relaxed}{.cluster}{.shared::cluster}.mbarrier::complete_tx::bytes<.inc|.dec>.u32" => bulk::remote;
+    "red.async{.relaxed}{.cluster}{.shared::cluster}.mbarrier::complete_tx::bytes.add<.u32|.s32|.u64>" => bulk::remote;
+    "red.async{.relaxed}{.cluster}{.shared::cluster}.mbarrier::complete_tx::bytes<.min|.max><.u32|.s32>" => bulk::remote;
+    "red.async{.relaxed}{.cluster}{.shared::cluster}.mbarrier::complete_tx::bytes<.and|.or|.xor>.b32" => bulk::remote;
+    "tensormap.replace.tile<.global_address|.global_stride>{.global|.shared::cta}.b1024.b64" => bulk::replace;
+    "tensormap.replace.tile<.rank|.box_dim|.global_dim|.element_stride|.elemtype|.interleave_layout|.swizzle_mode|.fill_mode>{.global|.shared::cta}.b1024.b32" => bulk::replace;
+    "tensormap.cp_fenceproxy.global.shared::cta.tensormap::generic.release<.cta|.cluster|.gpu|.sys>.sync.aligned" => bulk::copy_map;
+    "fence.proxy.tensormap::generic.release<.cta|.cluster|.gpu|.sys>" => control::fence;
+    "fence.proxy.tensormap::generic.acquire<.cta|.cluster|.gpu|.sys>" => control::fence_of_map;
+    "getctarank{.shared::cluster}<.u32|.u64>" => memory::rank_of;
     "cp.async.bulk.commit_group" => asynchronous::group;
     "cp.async.bulk.wait_group{.read}" => asynchronous::group;
     "cp.async.bulk.prefetch.L2.global{.L2::cache_hint}" => control::nothing;
     "mbarrier.init{.shared|.shared::cta}.b64" => asynchronous::barrier;
     "mbarrier.inval{.shared|.shared::cta}.b64" => asynchronous::barrier;
-    "mbarrier<.expect_tx|.complete_tx>{.relaxed}{.cta|.cluster}{.shared|.shared::cta}.b64" => asynchronous::barrier;
-    "mbarrier<.arrive|.arrive_drop>{.expect_tx|.noComplete}{.release|.relaxed}{.cta|.cluster}{.shared|.shared::cta}.b64" => asynchronous::barrier;
+    "mbarrier<.expect_tx|.complete_tx>{.relaxed}{.cta|.cluster}{.shared|.shared::cta|.shared::cluster}.b64" => asynchronous::barrier;
+    "mbarrier<.arrive|.arrive_drop>{.expect_tx|.noComplete}{.release|.relaxed}{.cta|.cluster}{.shared|.shared::cta|.shared::cluster}.b64" => asynchronous::barrier;
     "mbarrier<.test_wait|.try_wait>{.parity}{.acquire|.relaxed}{.cta|.cluster}{.shared|.shared::cta}.b64" => asynchronous::barrier;
     "mbarrier.pending_count.b64" => asynchronous::barrier;
     "wgmma.fence.sync.aligned" => control::nothing;

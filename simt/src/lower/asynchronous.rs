@@ -4,6 +4,7 @@
 //! It goes through ordinary accesses of scratch registers, so bounds, alignment and the other
 //! checks see it; observers are told of groups and waits.
 
+use super::bulk::{BulkOp, CopyMapOp, RemoteOp, ReplaceOp, TensorOp};
 use super::emit::{Emitter, Result};
 use super::memory;
 use super::program::*;
@@ -37,18 +38,6 @@ pub(crate) struct CopyOp {
     /// One byte, for sources that end inside the copy.
     pub(crate) byte: Reg,
     pub(crate) load_byte: MemoryOp,
-}
-
-/// `cp.async.bulk` between global and shared memory, in pieces of 16 bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct BulkOp {
-    pub(crate) source: Address,
-    pub(crate) destination: Address,
-    pub(crate) size: u16,
-    pub(crate) load: MemoryOp,
-    pub(crate) store: MemoryOp,
-    /// The mbarrier that expects the bytes.
-    pub(crate) barrier: Option<Address>,
 }
 
 /// What an mbarrier instruction does.
@@ -92,7 +81,16 @@ pub(crate) struct BarrierOp {
 #[derive(Clone, Debug)]
 pub(crate) enum AsyncOp {
     Copy(Box<CopyOp>),
+    /// `cp.async.bulk`, `cp.reduce.async.bulk`.
     Bulk(Box<BulkOp>),
+    /// The same of tensors.
+    Tensor(Box<TensorOp>),
+    /// `st.async`, `red.async`.
+    Remote(Box<RemoteOp>),
+    /// `tensormap.replace`.
+    Replace(Box<ReplaceOp>),
+    /// `tensormap.cp_fenceproxy`.
+    CopyMap(Box<CopyMapOp>),
     /// Ends a group of copies.
     Commit {
         bulk: bool,
@@ -112,7 +110,26 @@ pub(crate) enum AsyncOp {
     },
 }
 
-fn has(i: &Instruction, modifier: &str) -> bool {
+impl AsyncOp {
+    /// What it does to the memory it goes to, or reads if it writes none.
+    pub(crate) fn access(&self) -> Option<&MemoryOp> {
+        match self {
+            AsyncOp::Copy(op) => Some(&op.store),
+            AsyncOp::Bulk(op) => Some(&op.store),
+            AsyncOp::Tensor(op) => Some(&op.store),
+            AsyncOp::Remote(op) => Some(&op.memory),
+            AsyncOp::Replace(op) => Some(&op.store),
+            AsyncOp::CopyMap(op) => Some(&op.store),
+            AsyncOp::Wgmma(op) => Some(&op.memory),
+            AsyncOp::Commit { .. }
+            | AsyncOp::Wait { .. }
+            | AsyncOp::Barrier(_)
+            | AsyncOp::PendingCount { .. } => None,
+        }
+    }
+}
+
+pub(crate) fn has(i: &Instruction, modifier: &str) -> bool {
     i.modifiers.iter().any(|m| m.text == modifier)
 }
 
@@ -123,7 +140,7 @@ pub(crate) fn push(e: &mut Emitter<'_>, op: AsyncOp, guard: Guard) {
 }
 
 /// A weak access of a scratch register; the addresses come with the operation.
-fn access(access: Access, space: Space, ty: ScalarType, register: Reg) -> MemoryOp {
+pub(crate) fn access(access: Access, space: Space, ty: ScalarType, register: Reg) -> MemoryOp {
     MemoryOp {
         access,
         address: Address {
@@ -141,12 +158,12 @@ fn access(access: Access, space: Space, ty: ScalarType, register: Reg) -> Memory
 }
 
 /// The operands without the cache policy that may end them.
-fn without_policy(i: &Instruction) -> &[Operand] {
+pub(crate) fn without_policy(i: &Instruction) -> &[Operand] {
     let hinted = has(i, ".L2::cache_hint");
     &i.operands[..i.operands.len() - usize::from(hinted && !i.operands.is_empty())]
 }
 
-fn literal(e: &Emitter<'_>, operand: &Operand) -> Result<u32> {
+pub(crate) fn literal(e: &Emitter<'_>, operand: &Operand) -> Result<u32> {
     match operand.kind {
         OperandKind::Number(Number::Integer(v)) if u32::try_from(v).is_ok() => Ok(v as u32),
         _ => Err(e.wrong(operand.span, "a constant is needed here")),
@@ -198,42 +215,6 @@ pub(crate) fn copy(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         load_byte: access(Access::Load, Space::Global, ScalarType::B8, byte),
     };
     push(e, AsyncOp::Copy(Box::new(op)), guard);
-    Ok(())
-}
-
-/// `cp.async.bulk` between global memory and the block's shared memory.
-pub(crate) fn bulk(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
-    let guard = e.guard(i)?;
-    let operands = without_policy(i);
-    let stores = has(i, ".bulk_group");
-    let (from, to) = if stores {
-        (Space::Shared, Space::Global)
-    } else {
-        (Space::Global, Space::Shared)
-    };
-    let (destination, source, size, barrier) =
-        match operands {
-            [d, s, n] if stores => (d, s, n, None),
-            [d, s, n, b] if !stores => (d, s, n, Some(b)),
-            _ => return Err(e.wrong(
-                i.span,
-                "a bulk copy takes destination, source, size and, into shared memory, an mbarrier",
-            )),
-        };
-    let destination = e.address(destination, to)?;
-    let source = e.address(source, from)?;
-    let size = e.src(size, ScalarType::B32)?.plane;
-    let barrier = barrier.map(|b| e.address(b, Space::Shared)).transpose()?;
-    let scratch = e.fresh(ScalarType::B128);
-    let op = BulkOp {
-        source,
-        destination,
-        size,
-        load: access(Access::Load, from, ScalarType::B128, scratch),
-        store: access(Access::Store, to, ScalarType::B128, scratch),
-        barrier,
-    };
-    push(e, AsyncOp::Bulk(Box::new(op)), guard);
     Ok(())
 }
 

@@ -102,6 +102,13 @@ pub(crate) fn fence(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     Ok(())
 }
 
+/// `fence.proxy.tensormap` on one tensor map: its address and size are operands.
+pub(crate) fn fence_of_map(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
+    let operands = e.operands(i, 2)?;
+    e.address(&operands[0], crate::ptx::types::Space::Generic)?;
+    fence(e, i)
+}
+
 /// `activemask`.
 pub(crate) fn activemask(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;

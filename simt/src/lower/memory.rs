@@ -379,6 +379,43 @@ pub(crate) fn mapa(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     Ok(())
 }
 
+/// `getctarank`: the block whose shared memory an address names.
+pub(crate) fn rank_of(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
+    let guard = e.guard(i)?;
+    let operands = e.operands(i, 2)?;
+    let wide = element_type(e, i)?.bits() == 64;
+    let d = e.dst(&operands[0], ScalarType::U32)?.plane;
+    let part = e.fresh(ScalarType::U32).plane;
+    let emit = |e: &mut Emitter<'_>, f, r| e.push(Op::Alu { f, r }, guard);
+    if wide {
+        let a = e.src(&operands[1], ScalarType::U64)?.plane;
+        emit(e, Alu::CvtU32U64, [part, a, 0, 0, 0]);
+    } else {
+        let a = e.src(&operands[1], ScalarType::U32)?;
+        super::arithmetic::copy(
+            e,
+            Reg {
+                plane: part,
+                planes: 1,
+            },
+            a,
+            guard,
+        );
+    }
+    let constant = |e: &mut Emitter<'_>, v| e.bits(ScalarType::U32, v).plane;
+    let (shift, mask, one) = (constant(e, 24), constant(e, 0xff), constant(e, 1));
+    emit(e, Alu::ShrU32, [part, part, shift, 0, 0]);
+    emit(e, Alu::And32, [part, part, mask, 0, 0]);
+    // Part 0 is the block's own memory, part r + 1 that of rank r.
+    let zero = constant(e, 0);
+    let own = e.special(Special::ClusterCtarank, ScalarType::U32).plane;
+    let p = e.fresh(ScalarType::Pred).plane;
+    emit(e, Alu::EqB32, [p, part, zero, 0, 0]);
+    emit(e, Alu::Sub32, [part, part, one, 0, 0]);
+    emit(e, Alu::Selp32, [d, own, part, p, 0]);
+    Ok(())
+}
+
 /// `createpolicy`: a value that only advises the caches.
 pub(crate) fn policy(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;

@@ -358,6 +358,7 @@ impl Program {
                 MatrixOp::Fragment(fragment) => Some(&fragment.memory),
                 MatrixOp::Multiply(_) | MatrixOp::Transpose { .. } => None,
             },
+            Op::Async(index) => self.asyncs[index as usize].access(),
             _ => None,
         }
     }

@@ -5,8 +5,8 @@ use super::program::*;
 use crate::ptx::ast::{Instruction, OperandKind};
 use crate::ptx::types::ScalarType;
 
-/// Barriers of a block: the sixteen it can name, and that of a cluster of one block.
-pub(crate) const BARRIERS: usize = 17;
+/// Barriers that a block can name.
+pub(crate) const BARRIERS: usize = 16;
 
 /// How `shfl` picks its source lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,11 @@ pub(crate) enum SyncOp {
         /// Whether all lanes of a warp must execute it together.
         aligned: bool,
     },
-    ClusterArrive,
+    /// Arrival at the barrier of the cluster.
+    ClusterArrive {
+        /// Whether it publishes what came before.
+        release: bool,
+    },
     ClusterWait,
 }
 
@@ -347,7 +351,9 @@ pub(crate) fn cluster(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;
     e.operands(i, 0)?;
     let op = if has(i, ".arrive") {
-        SyncOp::ClusterArrive
+        SyncOp::ClusterArrive {
+            release: !has(i, ".relaxed"),
+        }
     } else {
         SyncOp::ClusterWait
     };

@@ -10,7 +10,7 @@ use super::program::*;
 use super::sync::SyncOp;
 use crate::isa::Work;
 use crate::ptx::ast::{Instruction, Number, Operand, OperandKind};
-use crate::ptx::types::ScalarType;
+use crate::ptx::types::{ScalarType, Space};
 
 /// Element types of A and B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +78,17 @@ pub(crate) struct WgmmaOp {
     /// Rows (columns) of the matrix follow each other in memory instead of k.
     pub(crate) transpose_a: bool,
     pub(crate) transpose_b: bool,
+    /// A read of 16 bytes of an operand.
+    pub(crate) memory: MemoryOp,
 }
 
 fn has(i: &Instruction, modifier: &str) -> bool {
     i.modifiers.iter().any(|m| m.text == modifier)
+}
+
+fn read(e: &mut Emitter<'_>) -> MemoryOp {
+    let scratch = e.fresh(ScalarType::B128);
+    super::asynchronous::access(Access::Load, Space::Shared, ScalarType::B128, scratch)
 }
 
 fn constant(e: &Emitter<'_>, operand: &Operand) -> Result<i64> {
@@ -170,6 +177,7 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         negate_b: at(1, 1) < 0,
         transpose_a,
         transpose_b,
+        memory: read(e),
     };
     e.begin(i, Work::of(i));
     let mask = e.bits(ScalarType::B32, u64::from(u32::MAX)).plane;

@@ -39,3 +39,5 @@ def build(case):
             m = compiled.metadata
             print(f"{case.name}/{ptx}: entry {m.name}, {m.num_warps} warps, {m.shared} bytes shared,"
                   f" global scratch {m.global_scratch_size}, {len(text)} characters")  # fmt: skip
+            for descriptor in getattr(m, "tensordesc_meta", None) or ():
+                print(f"    descriptor made by the host: {descriptor}")

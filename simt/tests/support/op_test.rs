@@ -19,6 +19,7 @@ pub struct Buffer {
 pub struct OpTest {
     pub grid: [u32; 3],
     pub block: [u32; 3],
+    pub cluster: [u32; 3],
     pub shared: u32,
     pub buffers: Vec<Buffer>,
 }
@@ -29,6 +30,7 @@ impl OpTest {
         let mut test = Self {
             grid: [1; 3],
             block: [1; 3],
+            cluster: [1; 3],
             shared: 0,
             buffers: Vec::new(),
         };
