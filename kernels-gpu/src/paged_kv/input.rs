@@ -1,21 +1,9 @@
 //! Numbers in a type that is named at run time: a branch that all threads take together.
 
+pub(super) use crate::attention::fresh;
+
 use super::{TYPE_F16, TYPE_F32};
 use crate::device::half::{Bf16, Element, F16};
-use core::arch::asm;
-
-/// The number, hidden anew from the compiler each time: it does not write a loop twice for a
-/// condition on it.
-#[inline(always)]
-pub(super) fn fresh(n: u32) -> u32 {
-    let hidden: u32;
-    // SAFETY: arithmetic.
-    unsafe {
-        asm!("mov.u32 {o}, {i};", o = out(reg32) hidden, i = in(reg32) n,
-            options(nomem, nostack, preserves_flags));
-    }
-    hidden
-}
 
 /// Calls `each` with 0, 1, …, `n` − 1 in a loop that is not unrolled.
 #[inline(always)]

@@ -169,8 +169,8 @@ pub const FAMILY: Family = Family {
         appending("paged_append_bf16", &[], &["F2F.BF16.F32|F2FP"]),
         appending(
             "paged_append_int8",
-            // Is anything odd; the greatest magnitude.
-            &[("vote.sync.any", 1), ("shfl.sync.bfly", 5)],
+            // Is anything odd; the greatest and the least.
+            &[("vote.sync.any", 1), ("shfl.sync.bfly", 10)],
             &["FRND", "F2I", "VOTE"],
         ),
         appending(

@@ -2,6 +2,7 @@
 
 use super::WALK_THREADS;
 use super::walk::{Walk, scratch};
+use crate::attention::fresh;
 use crate::device::float::{exp_approx, rcp_approx};
 use crate::device::half::{Bf16, Element, F16};
 use crate::device::reduce::{self, Merge, OnlineSoftmax, Sum};
@@ -108,7 +109,7 @@ unsafe fn draw(p: *const f32, vocabulary: u32, uniform: f32) -> i32 {
         }
         sync_threads();
         let (mut part, mut running, mut chosen, mut base) = (0, before, u32::MAX, before);
-        while part < WALK_THREADS {
+        while part < fresh(WALK_THREADS) {
             // SAFETY: written before the barrier.
             let sum = unsafe { tree_sums().load(part) };
             if sum > 0.0 {

@@ -46,7 +46,7 @@ impl RopeTable {
             });
         }
         let half = head_size / 2;
-        if cos.len() != sin.len() || cos.len() % half != 0 {
+        if cos.len() != sin.len() || !cos.len().is_multiple_of(half) {
             return Err(Error::Length {
                 name: "sin",
                 got: sin.len(),

@@ -70,12 +70,13 @@ impl BlockTable {
                     must_be: format!("0 to {most}: {width} pages of {}", shape.page),
                 });
             };
-            for at in b * width..b * width + tokens.div_ceil(shape.page) {
-                if !usize::try_from(table[at]).is_ok_and(|page| page < shape.pages) {
+            let row = &table[b * width..];
+            for (column, &page) in row[..tokens.div_ceil(shape.page)].iter().enumerate() {
+                if !usize::try_from(page).is_ok_and(|page| page < shape.pages) {
                     return Err(Error::Entry {
                         name: "block_table",
-                        index: at,
-                        got: table[at].into(),
+                        index: b * width + column,
+                        got: page.into(),
                         must_be: format!("one of the {} pages, from 0", shape.pages),
                     });
                 }

@@ -120,7 +120,7 @@ impl Trees {
             });
         }
         let all = |of: fn(&TokenTree) -> &[i32]| -> Vec<i32> {
-            trees.iter().flat_map(|tree| of(tree)).copied().collect()
+            trees.iter().flat_map(of).copied().collect()
         };
         let (token, parent) = (all(TokenTree::tokens), all(TokenTree::parents));
         let mut bounds = vec![0];
