@@ -45,6 +45,9 @@ pub struct Wrong {
     pub message: String,
     /// The first bad element, where there is one.
     pub first: Option<BadElement>,
+    /// Where the bad elements of that output are, axis by axis: `D 64–66 of 67`.
+    #[serde(default)]
+    pub spread: String,
     /// How many elements are bad.
     pub bad: usize,
     /// Of how many.

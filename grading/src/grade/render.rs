@@ -182,6 +182,9 @@ fn write_wrong(out: &mut String, wrong: &Wrong) -> std::fmt::Result {
             first.ratio.0
         )?;
     }
+    if !wrong.spread.is_empty() {
+        writeln!(out, "      where: {}", wrong.spread)?;
+    }
     if wrong.elements > 0 {
         let octaves: Vec<String> = wrong
             .histogram

@@ -44,6 +44,7 @@ pub mod paged_kv_attention;
 mod session;
 pub mod softmax_topk;
 mod spec;
+mod spread;
 pub mod ternary_matmul;
 pub mod tree_verify;
 

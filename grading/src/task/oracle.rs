@@ -89,7 +89,24 @@ impl Judged {
         if self.is_right() {
             return None;
         }
-        let first = self.outputs.iter().find_map(|output| {
+        let axes = |name: &str| {
+            let op = task.spec.op(call.op)?;
+            Some(op.outputs.iter().find(|port| port.name == name)?.shape)
+        };
+        let bad = self
+            .outputs
+            .iter()
+            .find(|output| output.elements.iter().any(|e| !e.right));
+        let spread = bad.map(|output| {
+            let places = output.elements.iter().enumerate();
+            let places: Vec<_> = places
+                .filter(|(_, element)| !element.right)
+                .map(|(at, _)| coordinates(at, &output.shape))
+                .collect();
+            let axes = axes(&output.name).unwrap_or_default();
+            super::spread::spread(axes, &output.shape, &places)
+        });
+        let first = bad.and_then(|output| {
             let at = output.elements.iter().position(|e| !e.right)?;
             let index = coordinates(at, &output.shape);
             let place = (task.place)(call, &output.name, &index);
@@ -110,6 +127,7 @@ impl Judged {
         Some(Wrong {
             message,
             first,
+            spread: spread.unwrap_or_default(),
             bad: self.elements().filter(|e| !e.right).count(),
             elements: self.elements().count(),
             histogram: octaves(self.elements().map(Element::ratio)),

@@ -34,7 +34,7 @@ pub(super) fn checks() -> Vec<Check> {
                 session.judge(&call).map(drop)
             },
         )
-        .cases(4, 20),
+        .cases(6, 24),
     );
     let level = |name, level, says, make: Make| {
         Check::judged(Kind::Level, name, says, draw, make)

@@ -43,7 +43,7 @@ pub(super) fn checks() -> Vec<Check> {
                 session.judge_values(&call).map(drop)
             },
         )
-        .cases(4, 20),
+        .cases(6, 24),
     );
     checks.extend(levels());
     checks.extend(gradients());

@@ -1,0 +1,43 @@
+//! What people read.
+
+use super::{failing, mistaken, options, plain, report};
+use grading::grade::{Paint, render};
+use grading::submission::Failure;
+use grading::task;
+
+#[test]
+fn everything_right() {
+    let report = report(&plain(), &options("softmax-topk", 7));
+    insta::assert_snapshot!(render(&report, Paint::plain()));
+}
+
+#[test]
+fn a_mistake_is_shown_where_it_is_and_named() {
+    let report = report(&mistaken("rescale-direction"), &options("softmax-topk", 7));
+    insta::assert_snapshot!(render(&report, Paint::plain()));
+}
+
+#[test]
+fn a_timeout_is_no_wrong_answer() {
+    let late = failing(Some(Failure::Timeout("no answer in 10 s".into())));
+    let report = report(&late, &options("layernorm-backward", 7));
+    let text = render(&report, Paint::plain());
+    assert!(
+        text.contains("timeout") && !text.contains("wrong  "),
+        "{text}"
+    );
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[test]
+fn nothing_claimed_is_not_attempted() {
+    let report = report(&failing(None), &options("beam-search", 7));
+    insta::assert_snapshot!(render(&report, Paint::plain()));
+}
+
+#[test]
+fn contracts() {
+    for task in task::all() {
+        insta::assert_snapshot!(format!("explain-{}", task.spec.name), task::explain(task));
+    }
+}
