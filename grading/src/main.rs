@@ -1,6 +1,8 @@
 //! The `touchstone` command.
 #![forbid(unsafe_code)]
 
+mod commands;
+
 use clap::{Parser, Subcommand};
 use grading::{doctor, run};
 use std::path::Path;
@@ -34,9 +36,36 @@ enum Command {
         3 unsupported; 4 a limit; 70 our own bug."
     )]
     Run(Box<run::RunArguments>),
+    /// List the tasks
+    Tasks {
+        /// As JSON: the whole contracts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a task's contract, complete enough to implement from
+    Explain {
+        /// The task
+        task: String,
+    },
+    /// Grade an implementation
+    #[command(
+        after_help = "Exit codes: 0 all pass; 1 something is wrong; 2 usage or manifest; \
+        3 nothing was graded; 4 the sandbox could not be set up; 70 our own bug."
+    )]
+    Grade(commands::grade::GradeArguments),
+    /// Repeat one check with one seed and one set of sizes, as a report prints it
+    Replay(commands::replay::ReplayArguments),
+    /// Write a submission that runs and answers zeros: where the work begins
+    New(commands::new::NewArguments),
+    /// Make small mistakes in our own kernels and see which ones grading finds
+    #[command(after_help = "Exit codes: 0 at least 97% are found; 1 fewer; 2 usage.")]
+    Mutate(commands::mutate::MutateArguments),
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = grading::lane::process::launcher::entered() {
+        return code;
+    }
     // A panic is our own fault, whatever the command was; it has its own exit code.
     std::panic::catch_unwind(main_or_panic).unwrap_or_else(|_| {
         eprintln!("touchstone: this is a bug of touchstone's, not of the program it was given");
@@ -53,6 +82,12 @@ fn main_or_panic() -> ExitCode {
                 ExitCode::from(error.exit_code())
             }
         },
+        Command::Tasks { json } => commands::tasks::tasks(json),
+        Command::Explain { task } => commands::tasks::explain(&task),
+        Command::Grade(arguments) => commands::grade::grade(&arguments),
+        Command::New(arguments) => commands::new::new(&arguments),
+        Command::Mutate(arguments) => commands::mutate::mutate(&arguments),
+        Command::Replay(arguments) => commands::replay::replay(&arguments),
         Command::Doctor { json } => {
             let root = Path::new(env!("CARGO_MANIFEST_DIR"));
             let target = root.parent().unwrap_or(root).join("target");

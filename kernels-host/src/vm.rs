@@ -2,7 +2,7 @@
 //! every access checked. A launch in which a checker finds something fails, unless asked otherwise.
 
 use crate::{Arg, CheckedLaunch, Device, DeviceId, Error, LaunchConfig, Limits, Module, Result};
-use simt::{Loaded, Machine, Options, Report};
+use simt::{Loaded, Machine, MemoryError, Options, Report};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ struct State {
     loaded: Vec<(Weak<Module>, Loaded)>,
     options: Options,
     on_findings: OnFindings,
+    substitutes: Vec<Loaded>,
     log: VecDeque<Launched>,
 }
 
@@ -64,6 +65,7 @@ impl Vm {
             loaded: Vec::new(),
             options,
             on_findings: OnFindings::default(),
+            substitutes: Vec::new(),
             log: VecDeque::new(),
         };
         Arc::new(Vm {
@@ -95,6 +97,18 @@ impl Vm {
         std::mem::take(&mut self.state().log).into()
     }
 
+    /// From now on runs the kernels of that module in place of those of the same name: for asking
+    /// what becomes of a launch when its kernel is another.
+    ///
+    /// # Errors
+    /// When there is no memory for the module's variables.
+    pub fn substitute(&self, module: &simt::Validated) -> Result<()> {
+        let mut state = self.state();
+        let loaded = state.machine.load(module).map_err(no_room)?;
+        state.substitutes.push(loaded);
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic inside the machine is a bug of ours; its memory is still there to be read.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,14 +126,7 @@ impl State {
         if let Some((_, loaded)) = known {
             return Ok(loaded.clone());
         }
-        let loaded = self
-            .machine
-            .load(module.validated()?)
-            .map_err(|error| Error::Memory {
-                bytes: 0,
-                device: NAME.into(),
-                why: error.to_string(),
-            })?;
+        let loaded = self.machine.load(module.validated()?).map_err(no_room)?;
         self.loaded.push((Arc::downgrade(module), loaded.clone()));
         Ok(loaded)
     }
@@ -139,6 +146,14 @@ impl State {
             return Ok(());
         }
         Err(Error::Findings { entry, findings })
+    }
+}
+
+fn no_room(error: MemoryError) -> Error {
+    Error::Memory {
+        bytes: 0,
+        device: NAME.into(),
+        why: error.to_string(),
     }
 }
 
@@ -198,7 +213,12 @@ impl Device for Vm {
     fn launch(&self, launch: &CheckedLaunch<'_>) -> Result<()> {
         let mut guard = self.state();
         let state = &mut *guard;
-        let loaded = state.load(launch.kernel().module())?;
+        let name = launch.kernel().name();
+        let instead = |loaded: &&Loaded| loaded.module().entries().any(|e| e.name() == name);
+        let loaded = match state.substitutes.iter().rev().find(instead) {
+            Some(loaded) => loaded.clone(),
+            None => state.load(launch.kernel().module())?,
+        };
         let args: Vec<simt::Arg> = launch.args().iter().map(convert).collect();
         let config = launch.config();
         let entry = launch.kernel().name().to_owned();

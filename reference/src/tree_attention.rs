@@ -153,6 +153,27 @@ pub fn tree_attention<T: Element>(
     precision: Precision,
     method: Method,
 ) -> Result<Forward> {
+    let unchanged = |mask| mask;
+    tree_attention_under(
+        queries, parent, nodes, keys, options, precision, method, unchanged,
+    )
+}
+
+/// The same under changed masks, for answers that are wrong on purpose.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "those of `tree_attention`, and the change"
+)]
+pub(crate) fn tree_attention_under<T: Element>(
+    queries: &PagedQueries<'_, T>,
+    parent: &[i32],
+    nodes: TreeKeys<'_, T>,
+    keys: &PagedKeys<'_>,
+    options: &Options,
+    precision: Precision,
+    method: Method,
+    change: impl Fn(Box<dyn Mask>) -> Box<dyn Mask>,
+) -> Result<Forward> {
     options.check()?;
     let lengths = keys.check()?;
     let layout = queries.layout(keys)?;
@@ -203,11 +224,11 @@ pub fn tree_attention<T: Element>(
             all_k.push(keys.gather(&keys.k, (b, head), length, &more_k, false));
             all_v.push(keys.gather(&keys.v, (b, head), length, &more_v, rounded));
         }
-        masks.push(Box::new(TreeMask {
+        masks.push(change(Box::new(TreeMask {
             prefix,
             tree,
             window: options.window,
-        }));
+        })));
     }
     let gathered = Gathered {
         q: layout.gather(queries.q.data(), shape.head_size, false),

@@ -1,5 +1,5 @@
 //! Developer tasks: `cargo xtask ptx` builds the device code, `tidy` holds the workspace to what
-//! ARCHITECTURE.md says, `bless` accepts new snapshots.
+//! ARCHITECTURE.md says, `mutate` grades the grader, `bless` accepts new snapshots.
 #![forbid(unsafe_code)]
 
 mod ptx;
@@ -29,6 +29,12 @@ enum Task {
     },
     /// Check layering, file sizes, SAFETY comments and test discovery
     Tidy,
+    /// Make small mistakes in the kernels' PTX, and see which ones grading finds
+    Mutate {
+        /// Passed on: --count N, --seed N, --task T, --json F
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the tests and accept every snapshot as it is now
     Bless,
 }
@@ -46,6 +52,7 @@ fn main() -> ExitCode {
             ptx::run(&root(), check, family.as_deref()).map_err(|error| error.to_string())
         }
         Task::Tidy => tidy::run(&root()),
+        Task::Mutate { arguments } => mutate(&arguments),
         Task::Bless => bless(),
     };
     match outcome {
@@ -54,6 +61,21 @@ fn main() -> ExitCode {
             eprintln!("{message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A child, since this program must build where the kernels' PTX is stale, and `grading` must not.
+fn mutate(arguments: &[String]) -> Result<(), String> {
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--release", "--package", "grading", "--", "mutate"])
+        .args(arguments)
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("too many mutants survived, or none were made".into())
     }
 }
 

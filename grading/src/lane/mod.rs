@@ -2,4 +2,5 @@
 //! is right.
 
 pub mod limits;
+pub mod process;
 pub mod ptx;

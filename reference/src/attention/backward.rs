@@ -26,9 +26,11 @@ use ndarray::{Array2, ArrayView1};
 use super::Options;
 use super::options::{Mask, span_of};
 use super::scores::{MAX_LOG, Scoring, exponent_error};
-use super::softmax::exp_m1;
+use super::softmax::raised;
 use super::spare;
-use super::weighted::{Vectors, Weights, line, may_overflow, product, rounding_of, rows};
+use super::weighted::{
+    Vectors, Weights, dot, finite_dot, line, may_overflow, product, rounding_of, rows,
+};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// One query head: its tensors and what the forward pass saved.
@@ -133,9 +135,14 @@ impl Constants {
             return Pair { p: zero, dx: zero };
         }
         let score = self.scoring.score_and_slope(qk, qk_size);
-        let eta = exponent_error(score.score, lse, self.unit);
+        let eta = match score.score.value {
+            // Its weight is zero in any arithmetic.
+            f64::NEG_INFINITY => score.score.bound,
+            _ => exponent_error(score.score, lse, self.unit),
+        };
         let log_weight = score.score.value - lse;
-        if score.score.value.is_finite() && log_weight + eta >= MAX_LOG {
+        let unknown_score = !score.score.value.is_nan() && eta == f64::INFINITY;
+        if unknown_score || score.score.value.is_finite() && log_weight + eta >= MAX_LOG {
             let unknown = Bounded::new(0.0, f64::INFINITY);
             return Pair {
                 p: unknown,
@@ -143,7 +150,7 @@ impl Constants {
             };
         }
         let weight = log_weight.exp();
-        let p = Bounded::new(weight, weight * exp_m1(eta) + self.eta);
+        let p = Bounded::new(weight, raised(log_weight, eta) + self.eta);
         let dp = Bounded::new(do_v, self.dot * do_v_size + self.dot_underflow);
         let ds = self.round(p * self.round(dp - delta));
         let dx = if self.capped {
@@ -203,8 +210,12 @@ impl Group<'_> {
             return Bounded::exact(value);
         }
         let p = self.precision;
-        let scaled = decided(value, bound).scale(f64::from(self.options.scale));
-        p.store(p.round(scaled))
+        let sum = decided(value, bound);
+        if sum.bound.is_infinite() {
+            // Also under a scale of 0: ∞·0 is NaN.
+            return sum;
+        }
+        p.store(p.round(sum.scale(f64::from(self.options.scale))))
     }
 
     fn finish(&self, value: f64, bound: f64) -> Bounded {
@@ -359,15 +370,11 @@ impl Group<'_> {
     }
 
     fn dots(&self, head: &QueryHead<'_>, i: usize, j: usize) -> [f64; 4] {
-        let dot = |a: &Array2<f64>, b: &Array2<f64>| {
-            let (a, b) = (a.row(i), b.row(j));
-            a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>()
-        };
         [
-            dot(&head.q.value, &self.k.value),
-            dot(&head.q.size, &self.k.size),
-            dot(&head.d_o.value, &self.v.value),
-            dot(&head.d_o.size, &self.v.size),
+            dot(head.q.value.row(i), self.k.value.row(j)),
+            finite_dot(head.q.size.row(i), self.k.size.row(j)),
+            dot(head.d_o.value.row(i), self.v.value.row(j)),
+            finite_dot(head.d_o.size.row(i), self.v.size.row(j)),
         ]
     }
 

@@ -6,16 +6,20 @@
 //! ```text
 //! ô − o = Σ_j ŵ_j(v_j − o) = Σ_j w_j(e^{±η_j} − 1)(v_j − o) / Σ_k w_k e^{±η_k}
 //!
-//! |ô − o| ≤ Σ_j h_j|v_j − c| + |o − c|·Σ_j h_j      h_j = w_j(e^{η_j} − 1) / Σ_k w_k e^{−η_k}
+//! |ô − o| ≤ Σ_j h_j|v_j − o|                        h_j = w_j(e^{η_j} − 1) / Σ_k w_k e^{−η_k}
+//!         ≤ h_t|v_t − o| + Σ_{j≠t} h_j(|v_j − c| + |o − c|)
 //!         + Σ_j γ(n + R)·w⁺_j|v_j|                  the sum over n keys with R corrections
 //!         + T(r_j = u_P·w⁺_j, v_j)                  P rounded to 16 bits (see `weighted`)
-//!         + (γ(n + R) + 8u + 3u|lse|)·(|o| + above) l's own sum, the division; a merge of parts
-//!                                                   by exp(lse_part − lse), each lse rounded
+//!         + (e^x − 1)·(|o| + above)                 x = γ(n + R) + 8u + 3u|lse|: l's own sum, the
+//!                                                   division; a merge of parts by
+//!                                                   exp(lse_part − lse), each lse rounded
 //! ```
 //!
-//! for any c (we take the median of each component: errors of scores do not move a constant V). The
-//! first line is never more than `max_j|v_j − c| + |o − c|`, since ô is a convex combination too; that
-//! is what counts for a row whose scores are so large that their errors decide which key wins.
+//! for any c (we take the median of each component: errors of scores do not move a constant V) and
+//! any key t (the one of the largest weight: where it has nearly all of it, o is v_t and h_t counts for
+//! nothing). ô is a convex combination too: the first line is never more than `max_j|v_j − c| + |o − c|`,
+//! and where errors of scores decide which key wins `h_j = w⁺_j`, the weight itself. No bound at all (infinite) where a weight, or the sum under the weights, may overflow
+//! f32 on the way. A score of −inf has the weight 0 in any arithmetic and no error.
 //! `w⁺_j = w_j e^{η_j} / Σ_k w_k e^{−η_k}` is the largest a weight may come out. l is the sum of the
 //! weights before they are rounded.
 //!
@@ -32,9 +36,11 @@ use ndarray::Array2;
 use super::Options;
 use super::options::{Mask, span_of};
 use super::scores::Scoring;
-use super::softmax::{Reach, Row, Summary};
+use super::softmax::{Row, Summary};
 use super::spare;
-use super::weighted::{Vectors, Weights, line, line_mut, may_overflow, product, rounding_of, rows};
+use super::weighted::{
+    Vectors, Weights, dot, finite_dot, line, line_mut, may_overflow, product, rounding_of, rows,
+};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Everything one head of one sequence computes with.
@@ -63,8 +69,10 @@ struct Component {
     value: f64,
     /// Accumulation and rounding of the weights.
     summed: f64,
-    /// Σ h_j|v_j − c|.
+    /// Σ h_j|v_j − c|, t apart.
     moved: f64,
+    /// h_t and v_t.
+    largest: Option<(f64, f64)>,
     /// max_j|v_j − c|.
     farthest: f64,
     center: f64,
@@ -106,7 +114,11 @@ impl Head<'_> {
                 let pairs = raw[range.clone()].iter().zip(&size[range]);
                 pairs.for_each(|(&raw, &size)| row.push(scoring.score(raw, size)));
             }
-            summaries.push(row.softmax(self.sink, self.precision));
+            let mut summary = row.softmax(self.sink, self.precision);
+            let largest = row.set_apart_largest(&mut summary);
+            let key = |at: usize| ranges.iter().flat_map(Range::clone).nth(at);
+            let largest = largest.and_then(|(at, h)| Some((key(at)?, h)));
+            summaries.push((summary, largest));
             let mut from = 0;
             for range in columns() {
                 let taken = from..from + range.len();
@@ -143,12 +155,13 @@ impl Head<'_> {
             o: Vec::with_capacity(o.len()),
             lse: Vec::with_capacity(tile.len()),
         };
-        for (at, summary) in summaries.iter().enumerate() {
+        for (at, (summary, largest)) in summaries.iter().enumerate() {
             for d in 0..self.size() {
                 let component = Component {
                     value: o[[at, d]],
                     summed: summed[[at, d]],
                     moved: moved_by[[at, d]],
+                    largest: largest.map(|(key, h)| (h, self.v.value[[key, d]])),
                     farthest: farthest[d],
                     center: self.center[d],
                 };
@@ -166,20 +179,19 @@ impl Head<'_> {
         let seen: Vec<usize> = self.mask.ranges(query).into_iter().flatten().collect();
         let mut row = Row::default();
         for &key in &seen {
-            let (mut raw, mut size) = (0.0, 0.0);
-            for d in 0..q.len() {
-                raw += q[d] * self.k.value[[key, d]];
-                size += q_size[d] * self.k.size[[key, d]];
-            }
+            let raw = dot(q, self.k.value.row(key));
+            let size = finite_dot(q_size, self.k.size.row(key));
             row.push(scoring.score(raw, size));
         }
-        let summary = row.softmax(self.sink, self.precision);
+        let mut summary = row.softmax(self.sink, self.precision);
+        let largest = row.set_apart_largest(&mut summary);
         let mut o = Vec::with_capacity(self.size());
         for d in 0..self.size() {
             let mut sum = Component {
                 value: 0.0,
                 summed: 0.0,
                 moved: 0.0,
+                largest: largest.map(|(at, h)| (h, self.v.value[[seen[at], d]])),
                 farthest: 0.0,
                 center: self.center[d],
             };
@@ -216,13 +228,14 @@ impl Head<'_> {
             0.0
         };
         let hull = sum.farthest.max(sink) + off_center;
-        let moved = sum.moved + off_center * row.moved + sum.center.abs() * row.sink_moved;
-        let moved = match row.reach {
-            // Undivided, the sum is l times as large.
-            _ if may_overflow(row.l * sum.summed) => f64::INFINITY,
-            Reach::Errors => moved.min(hull),
-            Reach::Hull => hull,
-            Reach::Nothing => f64::INFINITY,
+        let largest = sum.largest.map_or(0.0, |(h, v)| h * (v - sum.value).abs());
+        // A sink is a key whose v is zero.
+        let sink_moved = row.sink_moved * sum.value.abs();
+        let moved = sum.moved + off_center * row.moved + largest + sink_moved;
+        // Undivided, the sum is l times as large.
+        let moved = match row.decided && !may_overflow(row.l * sum.summed) {
+            true => moved.min(hull),
+            false => f64::INFINITY,
         };
         let o = Bounded::new(sum.value, moved + sum.summed);
         self.precision.store(o.widen(row.relative * o.magnitude()))

@@ -42,6 +42,6 @@ pub use options::{Band, Mask, Options, Window};
 pub use run::{Delta, Forward, Gradients, Method, Saved, backward, forward};
 
 pub(crate) use batch::{Layout, boundaries, check_groups};
-pub(crate) use options::join;
-pub(crate) use run::{Gathered, attend};
+pub(crate) use options::{WithoutLastTile, join};
+pub(crate) use run::{Gathered, attend, backward_under, bands, forward_under};
 pub(crate) use weighted::Vectors;

@@ -167,7 +167,8 @@ pub(crate) fn attend(
     })
 }
 
-fn bands<T: Element>(batch: &Batch<'_, T>, options: &Options) -> Vec<Box<dyn Mask>> {
+/// What the options leave each sequence's queries to see.
+pub(crate) fn bands<T: Element>(batch: &Batch<'_, T>, options: &Options) -> Vec<Box<dyn Mask>> {
     (0..batch.queries.sequences())
         .map(|s| {
             let band = Band::new(batch.queries.length(s), batch.keys.length(s), options);
@@ -183,6 +184,17 @@ pub fn forward<T: Element>(
     precision: Precision,
     method: Method,
 ) -> Result<Forward> {
+    forward_under(batch, &bands(batch, options), options, precision, method)
+}
+
+/// The forward pass under any masks, one per sequence.
+pub(crate) fn forward_under<T: Element>(
+    batch: &Batch<'_, T>,
+    masks: &[Box<dyn Mask>],
+    options: &Options,
+    precision: Precision,
+    method: Method,
+) -> Result<Forward> {
     options.check()?;
     let rounded = precision.weights != DType::F32;
     let d = batch.head_size;
@@ -192,11 +204,10 @@ pub fn forward<T: Element>(
         v: batch.keys.gather(batch.v, d, rounded),
         kv_heads: batch.keys.heads(),
     };
-    let masks = bands(batch, options);
     attend(
         &gathered,
         &batch.queries,
-        &masks,
+        masks,
         None,
         options,
         precision,
@@ -226,6 +237,20 @@ pub fn backward<T: Element, S: Copy + Into<f64>>(
     precision: Precision,
     method: Method,
 ) -> Result<Gradients> {
+    let masks = bands(batch, options);
+    backward_under(batch, &masks, saved, d_o, options, precision, method)
+}
+
+/// The backward pass under any masks, one per sequence.
+pub(crate) fn backward_under<T: Element, S: Copy + Into<f64>>(
+    batch: &Batch<'_, T>,
+    masks: &[Box<dyn Mask>],
+    saved: Saved<'_, T, S>,
+    d_o: &[T],
+    options: &Options,
+    precision: Precision,
+    method: Method,
+) -> Result<Gradients> {
     options.check()?;
     let (queries, keys, d) = (&batch.queries, &batch.keys, batch.head_size);
     expect_len("lse", queries.row_shape().to_vec(), saved.lse.len())?;
@@ -240,7 +265,6 @@ pub fn backward<T: Element, S: Copy + Into<f64>>(
     let d_o_all = queries.gather(d_o, d, rounded);
     let k = keys.gather(batch.k, d, rounded);
     let v = keys.gather(batch.v, d, false);
-    let masks = bands(batch, options);
     let delta_of = |sequence: usize, head: usize| -> Vec<Bounded> {
         let rows = (0..queries.length(sequence)).map(|i| queries.row(sequence, head, i));
         match saved.delta {

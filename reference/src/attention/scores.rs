@@ -79,6 +79,9 @@ impl Scoring {
         if size * self.scale.abs().max(1.0) >= self.overflow {
             return Bounded::new(value, f64::INFINITY);
         }
+        if !value.is_finite() {
+            return Bounded::exact(value);
+        }
         let raw_error = self.dot * size + self.underflow;
         Bounded::new(
             value,
@@ -89,6 +92,10 @@ impl Scoring {
 
 fn cap_score(x: Bounded, cap: f64, unit: f64) -> Bounded {
     let t = (x.value / cap).tanh();
+    if x.bound.is_infinite() {
+        // The product may be inf − inf.
+        return Bounded::new(cap * t, f64::INFINITY);
+    }
     // tanh is monotone: its error is that at an end of the argument's interval.
     let up = ((x.value + x.bound) / cap).tanh() - t;
     let down = t - ((x.value - x.bound) / cap).tanh();

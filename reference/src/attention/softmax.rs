@@ -26,38 +26,25 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Summary {
     pub(crate) lse: Bounded,
-    /// Σ h_j, the sink's share included.
+    /// Σ h_j over the keys.
     pub(crate) moved: f64,
-    /// The sink's share alone.
+    /// h of the sink.
     pub(crate) sink_moved: f64,
-    /// γ(n + R) + 8u + 3u|lse|.
+    /// `exp(γ(n + R) + 8u + 3u|lse|) − 1`.
     pub(crate) relative: f64,
-    pub(crate) reach: Reach,
-    /// Sum of the weights before division.
+    /// Whether anything can be said: not when a score may overflow f32, or a weight when its tile is
+    /// read (see [`Row::excess`]).
+    pub(crate) decided: bool,
+    /// The most that the sum of the weights before division may come out.
     pub(crate) l: f64,
-}
-
-/// How far the analysis of a row's scores reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// The first-order bound.
-    Errors,
-    /// Errors decide which key wins: o is some convex combination.
-    Hull,
-    /// A weight may overflow f32 when its tile is read (`s·c − m_t·c` comes out large and positive
-    /// where it should be zero, for scores beyond 10⁸): anything may come out.
-    Nothing,
 }
 
 /// Sums over the weights and the sink.
 struct Totals {
-    /// Σ w_j e^{−η_j}, as a logarithm.
-    log_least: f64,
     /// ln Σ w_j e^{η_j}.
     log_moved: f64,
     moved: f64,
     sink_moved: f64,
-    reach: Reach,
 }
 
 /// `e^x − 1` for x ≥ 0; a bound needs no more than the ten digits that the series has below 0.01.
@@ -66,6 +53,15 @@ pub(crate) fn exp_m1(x: f64) -> f64 {
         x * (1.0 + x / 2.0 * (1.0 + x / 3.0 * (1.0 + x / 4.0)))
     } else {
         x.exp_m1()
+    }
+}
+
+/// `e^{log}·(e^η − 1)`, however large η and small `e^log`.
+pub(crate) fn raised(log: f64, eta: f64) -> f64 {
+    if eta < 0.01 {
+        log.exp() * exp_m1(eta)
+    } else {
+        (log + eta).exp() * -(-eta).exp_m1()
     }
 }
 
@@ -101,10 +97,11 @@ impl Row {
             moved: 0.0,
             sink_moved: 0.0,
             relative: 0.0,
-            reach: Reach::Errors,
+            decided: true,
             l: 0.0,
         };
 
+        let sink = sink.filter(|&z| z != f64::NEG_INFINITY);
         // `max` of f64 skips NaN; a NaN score comes back through the sum below.
         let start = sink.unwrap_or(f64::NEG_INFINITY);
         let m = self.score.iter().fold(start, |m, &s| m.max(s));
@@ -117,6 +114,11 @@ impl Row {
         let mut largest_eta = 0.0;
         for at in 0..n {
             let score = Bounded::new(self.score[at], self.score_error[at]);
+            if score.value == f64::NEG_INFINITY {
+                // Its weight is zero in any arithmetic.
+                self.eta[at] = 0.0;
+                continue;
+            }
             self.value[at] = (score.value - m).exp();
             self.eta[at] = exponent_error(score, m, u) + CORRECTION_UNITS * u * self.eta[at];
             l += self.value[at];
@@ -137,6 +139,8 @@ impl Row {
         }
 
         let accumulate = p.gamma(n + most as usize + 2);
+        let excess = self.excess(sink.map(|(log, _)| log + m), most, u);
+        let decided = excess < MAX_LOG;
         let totals = if largest_eta < 0.5 {
             self.weights_near(sink, l)
         } else {
@@ -156,16 +160,43 @@ impl Row {
         let lse = Bounded::new(m + ln_l.value, ln_l.bound + totals.log_moved)
             .widen(7.0 * u * (m.abs() + ln_l.value.abs()));
         Summary {
-            lse: match totals.reach {
-                Reach::Nothing => Bounded::new(lse.value, f64::INFINITY),
-                _ => lse,
+            lse: match decided {
+                true => lse,
+                false => Bounded::new(lse.value, f64::INFINITY),
             },
             moved: totals.moved,
             sink_moved: totals.sink_moved,
-            relative: accumulate + u * (8.0 + 3.0 * lse.value.abs()),
-            reach: totals.reach,
-            l,
+            relative: exp_m1(accumulate + u * (8.0 + 3.0 * lse.value.abs())),
+            decided,
+            l: l * excess.exp(),
         }
+    }
+
+    /// Takes the key of the largest score out of `moved`; returns it and its h.
+    pub(crate) fn set_apart_largest(&mut self, summary: &mut Summary) -> Option<(usize, f64)> {
+        let pairs = || self.score.iter().enumerate();
+        let (at, _) = pairs().reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+        let moved = std::mem::replace(&mut self.moved[at], 0.0);
+        summary.moved = self.moved.iter().sum();
+        Some((at, moved))
+    }
+
+    /// How far above 1, as an exponent, a weight may come out while its tile is read.
+    ///
+    /// It is `ex2(ŝ·c − m̂_t·c)` with `ŝ ≤ m̂_t` as *computed*, so the error of ŝ, which may be much
+    /// larger, does not count: only what the exponential's own argument loses, the part of
+    /// [`exponent_error`] that is relative to the magnitude of ŝ ≈ m̂_t, whichever the tile, and the
+    /// corrections. From [`MAX_LOG`] on (scores beyond 10⁸, or such as may overflow themselves)
+    /// the weight may be +inf where it should be 1.
+    fn excess(&self, sink: Option<f64>, corrections: f64, unit: f64) -> f64 {
+        let keys = self.score.iter().zip(&self.score_error);
+        let computed = keys.map(|(score, error)| match *score {
+            f64::NEG_INFINITY if *error == 0.0 => 0.0,
+            score => score.abs() + error,
+        });
+        let largest = computed.fold(sink.map_or(0.0, f64::abs), f64::max);
+        exponent_error(Bounded::exact(largest), largest, unit)
+            + CORRECTION_UNITS * unit * corrections
     }
 
     /// w, w⁺ and h where every η is small.
@@ -178,6 +209,7 @@ impl Row {
             *h = x;
         }
         let sink = sink.map(|(log, eta)| (log.exp(), exp_m1(eta)));
+        let keys_moved = moved;
         if let Some((weight, x)) = sink {
             least += weight / (1.0 + x);
             moved += weight * x;
@@ -190,77 +222,69 @@ impl Row {
             self.moved[at] = weight * x * scale;
         }
         Totals {
-            log_least: (least * inverse).ln(),
             log_moved: (moved * inverse).ln_1p(),
-            moved: moved * scale,
+            moved: keys_moved * scale,
             sink_moved: sink.map_or(0.0, |(weight, x)| weight * x * scale),
-            reach: Reach::Errors,
         }
     }
 
-    /// The same in logarithms, so that no large error times a small weight is lost.
+    /// The same in logarithms, so that no large error times a small weight is lost. Where errors
+    /// decide which key wins (a weight may come out e times too large) h is the weight itself:
+    /// `|ô − o| ≤ Σ ŵ_j|v_j − o|`, since the weights of both sum to 1.
     fn weights_far(&mut self, sink: Option<(f64, f64)>, l: f64, m: f64) -> Totals {
         let log_l = l.ln();
-        let logs: Vec<f64> = self.score.iter().map(|s| s - m).collect();
-        let with_sink = || {
+        let logs: Vec<f64> = self.score.iter().map(|s| s - m - log_l).collect();
+        let sink = sink.map(|(log, eta)| (log - log_l, eta));
+        let all = || {
             let keys = logs.iter().copied().zip(self.eta.iter().copied());
-            keys.chain(sink).map(|(log, eta)| (log - log_l, eta))
+            keys.chain(sink)
         };
-        let log_least = with_sink()
-            .map(|(log, eta)| (log - eta).exp())
-            .sum::<f64>()
-            .ln();
+        let log_least = log_sum_exp(all().map(|(log, eta)| log - eta));
+        let largest = |log: f64, eta: f64| match log {
+            f64::NEG_INFINITY => 0.0,
+            _ => (log + eta - log_least).exp(),
+        };
+        let contested = all().any(|(log, eta)| largest(log, eta) > std::f64::consts::E);
+        let bounds = |(log, eta): (f64, f64)| {
+            let largest = largest(log, eta);
+            let moved = match contested {
+                true => largest.min(1.0),
+                false => -(-eta).exp_m1() * largest,
+            };
+            (largest.min(1.0), moved)
+        };
         let mut totals = Totals {
-            log_least,
-            log_moved: log_sum_exp_above_one(with_sink()),
+            log_moved: log_sum_exp_above_one(all()),
             moved: 0.0,
-            sink_moved: 0.0,
-            reach: match with_sink().any(|(_, eta)| eta >= MAX_LOG) {
-                true => Reach::Nothing,
-                false => Reach::Errors,
-            },
+            sink_moved: sink.map_or(0.0, |sink| bounds(sink).1),
         };
-        if let Some((log, eta)) = sink {
-            totals.sink_moved = totals.add(log - log_l, eta).1;
-        }
-        for (at, log) in logs.into_iter().enumerate() {
-            self.value[at] = (log - log_l).exp();
-            (self.error[at], self.moved[at]) = totals.add(log - log_l, self.eta[at]);
+        for (at, log) in logs.iter().copied().enumerate() {
+            self.value[at] = log.exp();
+            (self.error[at], self.moved[at]) = bounds((log, self.eta[at]));
+            totals.moved += self.moved[at];
         }
         totals
     }
 }
 
-impl Totals {
-    /// w⁺ and h of one weight.
-    fn add(&mut self, log: f64, eta: f64) -> (f64, f64) {
-        // Up to e a bound on a weight still means something.
-        let limit = std::f64::consts::E;
-        let largest = (log + eta - self.log_least).exp();
-        if self.reach == Reach::Errors && (largest.is_nan() || largest > limit) {
-            self.reach = Reach::Hull;
-        }
-        let moved = -(-eta).exp_m1() * largest.min(limit);
-        self.moved += moved;
-        (largest.min(1.0), moved)
+/// `ln Σ e^x`.
+fn log_sum_exp(all: impl Iterator<Item = f64> + Clone) -> f64 {
+    let top = all.clone().fold(f64::NEG_INFINITY, f64::max);
+    if top.is_infinite() {
+        return top;
     }
+    top + all.map(|x| (x - top).exp()).sum::<f64>().ln()
 }
 
 /// `ln Σ w_j e^{η_j}` from pairs of ln w and η, exact where it is near zero.
 fn log_sum_exp_above_one(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
-    let top = pairs
-        .clone()
-        .map(|(log, eta)| log + eta)
-        .fold(f64::NEG_INFINITY, f64::max);
-    if top < 1.0 {
-        // ln(1 + Σ w(e^η − 1)), with e^η·(1 − e^−η) for the bracket: no large times small.
-        let moved = pairs.map(|(log, eta)| (log + eta).exp() * -(-eta).exp_m1());
+    let raised_logs = || pairs.clone().map(|(log, eta)| log + eta);
+    if raised_logs().fold(f64::NEG_INFINITY, f64::max) < 1.0 {
+        // ln(1 + Σ w(e^η − 1))
+        let moved = pairs.map(|(log, eta)| raised(log, eta));
         return moved.sum::<f64>().ln_1p();
     }
-    top + pairs
-        .map(|(log, eta)| (log + eta - top).exp())
-        .sum::<f64>()
-        .ln()
+    log_sum_exp(raised_logs())
 }
 
 #[cfg(test)]
@@ -341,18 +365,22 @@ mod tests {
 
     #[test]
     fn hopeless_rows_say_so() {
-        assert_eq!(
-            filled(&[(0.0, 1e-3), (1.0, 1e-3)], None).1.reach,
-            Reach::Errors
-        );
-        assert_eq!(
-            filled(&[(0.0, 10.0), (1.0, 10.0)], None).1.reach,
-            Reach::Hull
-        );
-        let nothing = filled(&[(0.0, 100.0), (1.0, 1.0)], None).1;
-        assert_eq!(
-            (nothing.reach, nothing.lse.bound),
-            (Reach::Nothing, f64::INFINITY)
-        );
+        for scores in [[(2e8, 0.0), (1.0, 1.0)], [(0.0, f64::INFINITY), (1.0, 1.0)]] {
+            let summary = filled(&scores, None).1;
+            assert!(!summary.decided && summary.lse.bound.is_infinite());
+        }
+        // However large a score's error, computed scores are never above their own maximum.
+        let (row, summary) = filled(&[(0.0, 100.0), (1.0, 1.0)], None);
+        assert!(summary.decided && summary.lse.bound.is_finite());
+        assert!(row.moved.iter().all(|h| (0.5..=1.0).contains(h)));
+    }
+
+    /// Errors of several units move weights between the leaders, and none to what is far below.
+    #[test]
+    fn contested_rows_are_decided_but_for_their_leaders() {
+        let (mut row, mut summary) = filled(&[(1e6, 2.0), (1e6 - 1.0, 2.0), (0.0, 2.0)], None);
+        assert_eq!(row.moved, [1.0, 1.0, 0.0]);
+        assert_eq!(row.set_apart_largest(&mut summary), Some((0, 1.0)));
+        assert_eq!((row.moved[0], summary.moved), (0.0, 1.0));
     }
 }

@@ -17,7 +17,7 @@
 use std::ops::Range;
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, Axis, Slice, Zip};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice, Zip};
 
 use super::spare;
 use crate::numbers::{DType, LAMBDA};
@@ -136,6 +136,17 @@ impl Weights {
 pub(crate) fn may_overflow(bound: f64) -> bool {
     let limit = DType::F32.unit_roundoff() * DType::F32.largest();
     bound.is_nan() || bound >= limit
+}
+
+/// `Σ a_d·b_d`.
+pub(crate) fn dot(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The same of the finite products alone.
+pub(crate) fn finite_dot(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
+    let products = a.iter().zip(b).map(|(a, b)| a * b);
+    products.filter(|x| x.is_finite()).sum()
 }
 
 /// Rows `range` of `matrix`.

@@ -45,6 +45,9 @@ impl Pattern {
     ];
 }
 
+/// The mean of [`Pattern::Offset`], in standard deviations.
+const OFFSET: f64 = 1e4;
+
 /// The scales that rows of one tensor mix.
 const SCALES: [f64; 3] = [1e-3, 1.0, 1e3];
 
@@ -74,7 +77,7 @@ pub fn mixed_row<T: Element>(
                 Pattern::Clustered => rng.normal().min(3.0),
                 Pattern::LateOutlier if i == outlier => 50.0 * (1.0 + levels[0].abs()),
                 Pattern::LateOutlier => rng.normal(),
-                Pattern::Offset => 1e4 * levels[0].signum() + rng.normal(),
+                Pattern::Offset => OFFSET * levels[0].signum() + rng.normal(),
                 Pattern::Ascending => 4.0 * slope * i as f64 - 2.0,
                 Pattern::Descending => 2.0 - 4.0 * slope * i as f64,
                 Pattern::Subnormal => {
@@ -90,13 +93,24 @@ pub fn mixed_row<T: Element>(
 
 /// `rows × columns` elements; every row has a pattern and a scale of its own.
 pub fn mixed<T: Element>(rng: &mut Rng, rows: usize, columns: usize) -> Vec<T> {
+    mixed_up_to(rng, rows, columns, f64::INFINITY)
+}
+
+/// [`mixed`], with no scale, and no pattern at its scale, larger than `top`: for operands whose
+/// products must stay where a right answer exists.
+pub fn mixed_up_to<T: Element>(rng: &mut Rng, rows: usize, columns: usize, top: f64) -> Vec<T> {
     let mut data = Vec::with_capacity(rows * columns);
     if columns == 0 {
         return data;
     }
+    let scales: Vec<f64> = SCALES.into_iter().filter(|&scale| scale <= top).collect();
     for _ in 0..rows {
         let pattern = rng.choose(&Pattern::ALL);
-        let scale = rng.choose(&SCALES);
+        let scale = rng.choose(&scales);
+        let pattern = match pattern {
+            Pattern::Offset if OFFSET * scale > top => Pattern::Normal,
+            other => other,
+        };
         data.extend(mixed_row::<T>(rng, pattern, scale, columns));
     }
     data

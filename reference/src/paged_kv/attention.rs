@@ -175,6 +175,18 @@ pub fn paged_attention<T: Element>(
     precision: Precision,
     method: Method,
 ) -> Result<Forward> {
+    paged_attention_under(queries, keys, options, precision, method, |mask| mask)
+}
+
+/// The same under changed masks, for answers that are wrong on purpose.
+pub(crate) fn paged_attention_under<T: Element>(
+    queries: &PagedQueries<'_, T>,
+    keys: &PagedKeys<'_>,
+    options: &Options,
+    precision: Precision,
+    method: Method,
+    change: impl Fn(Box<dyn Mask>) -> Box<dyn Mask>,
+) -> Result<Forward> {
     options.check()?;
     let lengths = keys.check()?;
     let layout = queries.layout(keys)?;
@@ -187,7 +199,8 @@ pub fn paged_attention<T: Element>(
             k.push(keys.gather(&keys.k, (b, head), length, &[], false));
             v.push(keys.gather(&keys.v, (b, head), length, &[], rounded));
         }
-        masks.push(Box::new(Band::new(layout.length(b), length, &options)));
+        let band = Band::new(layout.length(b), length, &options);
+        masks.push(change(Box::new(band)));
     }
     let gathered = Gathered {
         q: layout.gather(queries.q.data(), keys.shape.head_size, false),

@@ -9,6 +9,7 @@
 
 mod allocator;
 pub mod append;
+mod appended;
 mod attention;
 mod cache;
 pub mod formats;
@@ -17,6 +18,8 @@ mod planner_data;
 mod store;
 
 pub use allocator::{PageAllocator, PageId};
+pub use appended::{AppendFault, judge_append};
+pub(crate) use attention::paged_attention_under;
 pub use attention::{PagedKeys, PagedQueries, paged_attention};
 pub use cache::{KvCache, SequenceId};
 pub use formats::Format;

@@ -213,10 +213,7 @@ impl PageStore {
         let PageShape {
             heads, head_size, ..
         } = self.shape;
-        if slot >= self.shape.slots() {
-            let allowed = format!("below the {} slots there are", self.shape.slots());
-            return Err(Error::argument("slot", slot, allowed));
-        }
+        self.check_slot(slot)?;
         if token.len() != heads * head_size {
             return Err(Error::Length {
                 argument,
@@ -255,6 +252,41 @@ impl PageStore {
             }
         }
         Ok(())
+    }
+
+    /// Makes a slot unfit to be read: NaN in all its components, through the scale where they are
+    /// quantised. What stands in slots that hold no token must never reach an output.
+    pub fn poison(&mut self, slot: usize) -> Result<()> {
+        self.check_slot(slot)?;
+        let PageShape {
+            heads, head_size, ..
+        } = self.shape;
+        let vectors = slot * heads..(slot + 1) * heads;
+        let elements = vectors.start * head_size..vectors.end * head_size;
+        match &mut self.data {
+            Data::F32(x) => x[elements].fill(f32::NAN),
+            Data::F16(x) => x[elements].fill(f16::NAN),
+            Data::Bf16(x) => x[elements].fill(bf16::NAN),
+            Data::Int8(codes, scale) => {
+                codes[elements].fill(i8::MIN);
+                scale[vectors].fill(f16::NAN);
+            }
+            Data::Int4(packed, scale, zero) => {
+                let bytes = head_size.div_ceil(2);
+                packed[vectors.start * bytes..vectors.end * bytes].fill(u8::MAX);
+                scale[vectors.clone()].fill(f16::NAN);
+                zero[vectors].fill(f16::NAN);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_slot(&self, slot: usize) -> Result<()> {
+        if slot < self.shape.slots() {
+            return Ok(());
+        }
+        let allowed = format!("below the {} slots there are", self.shape.slots());
+        Err(Error::argument("slot", slot, allowed))
     }
 
     /// Copies all of page `from` over page `to`.

@@ -47,7 +47,9 @@ pub enum ErrorKind {
     Depth(usize),
     #[error("there is no `{name}`; there are {known}")]
     Unknown { name: String, known: String },
-    #[error("there is no function `{0}`; there are ceil_div, min, max, next_pow2, dtype and has")]
+    #[error(
+        "there is no function `{0}`; there are ceil_div, min, max, next_pow2, default, bytes, dtype and has"
+    )]
     Function(String),
     #[error("`{function}` takes {takes}")]
     Arguments {

@@ -66,6 +66,8 @@ pub enum Argument {
     },
     /// `i32: V * 4`.
     Scalar(Scalar, Expression),
+    /// `null`: a pointer to nothing.
+    Null,
 }
 
 /// The type of a scalar argument.
@@ -110,6 +112,9 @@ impl FromStr for Argument {
             };
             return Ok(Argument::Scalar(*scalar, Expression::parse(expression)?));
         }
+        if text == "null" {
+            return Ok(Argument::Null);
+        }
         let (name, optional) = match text.strip_suffix('?') {
             Some(name) => (name, true),
             None => (text, false),
@@ -118,7 +123,7 @@ impl FromStr for Argument {
         if name.is_empty() || !name.chars().all(word) {
             return Err(ManifestErrorKind::Value(format!(
                 "`{text}` is no argument; write the name of a tensor or scratch buffer, with `?` \
-                 if it may be absent, or a type and an expression: \"i32: V\""
+                 if it may be absent, null, or a type and an expression: \"i32: V\""
             )));
         }
         Ok(Argument::Buffer {

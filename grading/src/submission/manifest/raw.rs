@@ -79,7 +79,10 @@ pub(super) struct Kernel {
 
 /// A number, or an expression in a string.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a whole number of zero or more, or an expression in a string")]
+#[serde(
+    untagged,
+    expecting = "a whole number of zero or more, or an expression in a string"
+)]
 pub(super) enum Scalar {
     Number(u64),
     Text(String),

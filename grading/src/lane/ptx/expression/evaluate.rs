@@ -38,7 +38,8 @@ impl Value {
 pub struct Scope {
     names: BTreeMap<String, Value>,
     types: BTreeMap<String, DType>,
-    /// Outputs are always there, so `has` is a question about the rest.
+    bytes: BTreeMap<String, i64>,
+    /// Tensors and parameters of the call.
     present: Vec<String>,
 }
 
@@ -68,6 +69,16 @@ impl Scope {
         for input in &call.inputs {
             scope.present.push(input.name.clone());
             scope.types.insert(input.name.clone(), input.tensor.dtype());
+        }
+        let mut size = |name: &str, bytes: usize| {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            scope.bytes.insert(name.to_owned(), bytes);
+        };
+        for input in &call.inputs {
+            size(&input.name, input.tensor.bytes().len());
+        }
+        for output in &call.outputs {
+            size(&output.name, output.bytes());
         }
         for output in &call.outputs {
             scope.present.push(output.name.clone());
@@ -278,6 +289,32 @@ fn call(node: &Node, name: &str, arguments: &[Node], scope: &Scope) -> Evaluated
         "has" => {
             let name = tensor("has", "the name of a tensor or parameter")?;
             Ok(Value::Bool(scope.present.contains(name)))
+        }
+        "default" => match arguments {
+            [
+                Node {
+                    kind: Kind::Name(name),
+                    ..
+                },
+                otherwise,
+            ] => match scope.names.get(name) {
+                Some(value) => Ok(value.clone()),
+                None => evaluate(otherwise, scope),
+            },
+            _ => fail(ErrorKind::Arguments {
+                function: "default",
+                takes: "a name and what it is worth when the call does not have it",
+            }),
+        },
+        "bytes" => {
+            let name = tensor("bytes", "the name of a tensor")?;
+            match scope.bytes.get(name) {
+                Some(bytes) => Ok(Value::Int(*bytes)),
+                None => fail(ErrorKind::Unknown {
+                    name: name.clone(),
+                    known: scope.bytes.keys().cloned().collect::<Vec<_>>().join(", "),
+                }),
+            }
         }
         "dtype" => {
             let name = tensor("dtype", "the name of a tensor")?;

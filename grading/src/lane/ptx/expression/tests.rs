@@ -48,6 +48,8 @@ fn arithmetic_is_that_of_whole_numbers() {
         ("next_pow2(V)", 1024),
         ("next_pow2(1)", 1),
         ("1_000 * R", 5000),
+        ("bytes(logits) / 2", 2),
+        ("default(R, 7) + default(window, 7)", 12),
     ] {
         assert_eq!(value(text), Value::Int(expected), "{text}");
     }

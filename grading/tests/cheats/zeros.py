@@ -1,0 +1,5 @@
+# expect: wrong
+# Zeros, hoping for a tolerance.
+import honest
+
+honest.serve(lambda header, body: honest.zeros(header))

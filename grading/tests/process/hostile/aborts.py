@@ -1,0 +1,6 @@
+# expect: crash
+import os
+import wire
+
+wire.request()
+os.abort()

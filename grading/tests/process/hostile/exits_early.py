@@ -1,0 +1,6 @@
+# expect: cheat
+import sys
+import wire
+
+wire.request()
+sys.exit(0)

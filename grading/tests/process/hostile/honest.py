@@ -1,0 +1,5 @@
+# expect: ok
+import wire
+
+while True:
+    wire.echo(*wire.request())

@@ -1,0 +1,7 @@
+# expect: crash
+import wire
+
+wire.request()
+kept = []
+while True:
+    kept.append(open("/dev/null"))

@@ -1,0 +1,5 @@
+# expect: crash
+import wire
+
+wire.request()
+raise ValueError("a mistake of the program")
