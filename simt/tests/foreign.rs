@@ -202,7 +202,7 @@ fn run(folder: &Path, launch: &Launch) -> Result<(), String> {
             cluster: launch.cluster,
             shared,
             arguments,
-            finds: Vec::new(),
+            clean: true,
         },
     )?;
     let wrong: Vec<String> = (expectations.iter().zip(&after))
