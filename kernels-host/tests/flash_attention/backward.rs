@@ -7,12 +7,13 @@ use kernels_host::flash_attention_backward::{Gradients, Inputs, flash_attention_
 use kernels_host::{Buffer, Call, Device, Error, Recorder, Result, Vm};
 use proptest::prelude::*;
 use reference::attention::{Delta, Method, Saved, backward};
-use reference::cases::{Rng, normal};
+use reference::cases::{Rng, mixed_up_to, normal};
 use std::sync::Arc;
 
 for_each_type! {
     within_the_bound;
     every_kernel_with_every_option;
+    rows_of_mixed_scales;
     queries_that_see_nothing_have_no_gradient;
     lengths_no_tile_divides;
     gradients_add_up_over_tiles_and_heads;
@@ -112,6 +113,18 @@ fn every_kernel_with_every_option<T: Number>() {
             right: None,
         });
         check::<T>(&plan, 2);
+    }
+}
+
+/// Rows of different scales, to 1: with more the gradients leave f16.
+fn rows_of_mixed_scales<T: Number>() {
+    for (seed, head_size) in [(34, 32), (35, 64), (36, 128)] {
+        let mut plan = Plan::new(70, 150, head_size).causal();
+        plan.group = 2;
+        let case = Case::<T>::mixed(&plan, seed, 1.0);
+        let rows = plan.query_rows();
+        let d_o = mixed_up_to::<T>(&mut Rng::new(seed + 10), rows, head_size, 1.0);
+        check_with(&case, &case.on_vm(), &d_o);
     }
 }
 
