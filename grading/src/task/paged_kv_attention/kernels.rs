@@ -7,8 +7,7 @@ use crate::builtin::{Bench, Job, failure};
 use crate::submission::{Answer, Call, Failure};
 use crate::tensor::{DType, Scalar, Tensor};
 use half::{bf16, f16};
-use kernels_host::Float;
-use kernels_host::attention::Sequences;
+use kernels_host::attention::{Float, Sequences};
 use kernels_host::paged_kv::{
     self, BlockTable, Options, Outputs, PageShape, Pages, Queries, Rope, RopePairs, RopeTable,
     Slots, Store, paged_attention,

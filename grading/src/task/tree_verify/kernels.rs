@@ -7,12 +7,13 @@ use crate::submission::{Answer, Call, Failure, Named};
 use crate::task::paged_kv_attention::kernels;
 use crate::tensor::{DType, Scalar, Tensor};
 use half::{bf16, f16};
+use kernels_host::attention::Float;
 use kernels_host::paged_kv::{Options, Outputs, PageShape, Queries, Slots};
 use kernels_host::tree_verify::{
     Accepted, Logits, Sampling, TokenTree, TreeMask, Trees, accept_greedy, accept_sampled,
     tree_attention,
 };
-use kernels_host::{Buffer, Element, Float};
+use kernels_host::{Buffer, Element};
 
 pub(super) fn call(bench: &Bench, call: &Call) -> Result<Answer, Failure> {
     let decides = match call.op {
