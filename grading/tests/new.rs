@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 /// The Rust skeleton, as it stands in the template.
 #[path = "../templates/lib.rs.in"]
+#[allow(unreachable_pub, reason = "the template is a crate's own root")]
 mod skeleton;
 
 /// Checks of a task that a skeleton is asked.

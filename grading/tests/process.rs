@@ -158,19 +158,14 @@ fn one_process_answers_many_calls() {
     if !python() {
         return;
     }
-    let mut lane = lane(&["python3", &sample("honest.py")], limits());
-    let started = Instant::now();
+    let mut lane = lane(&["python3", &sample("../looks_around.py")], limits());
     for round in 0..50 {
         let numbers: Vec<f32> = (0..1000).map(|i| (i * round) as f32).collect();
         let call = call(&numbers);
         assert!(right(&call, &lane.call(&call).expect("an answer")));
     }
-    // Fifty interpreters would take longer than that.
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    // It says so once, when it starts.
+    assert_eq!(log(&lane).matches("that is all").count(), 1);
 }
 
 fn sample(name: &str) -> String {

@@ -2,7 +2,6 @@
 //! lengths.
 
 use crate::{Arg, Buffer, Device, Element, Error, Result};
-use kernels_gpu::Entry;
 use std::sync::Arc;
 
 /// A type of the tensors: f32, f16, bf16.
@@ -302,12 +301,17 @@ impl Problem {
     }
 }
 
-/// The name of the entry of a family for a type and head size.
+/// The name of the kernel's entry for a type and, on the tensor cores, a head size: rung 1 takes the
+/// head size as its last argument.
 pub(crate) fn entry_name<T: Float>(kernel: &str, head_size: u32) -> String {
-    format!("{kernel}_{}_{head_size}", T::NAME)
+    if is_plain::<T>() {
+        format!("{kernel}_{}", T::NAME)
+    } else {
+        format!("{kernel}_{}_{head_size}", T::NAME)
+    }
 }
 
-/// Whether the family has an entry of that name.
-pub(crate) fn has_entry(entries: &[Entry], name: &str) -> bool {
-    entries.iter().any(|entry| entry.name == name)
+/// Whether rung 1 takes the type; rung 2 takes the others.
+pub(crate) fn is_plain<T: Float>() -> bool {
+    T::NAME == "f32"
 }

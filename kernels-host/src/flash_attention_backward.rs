@@ -1,7 +1,7 @@
 //! Flash attention, backward: the gradients of q, k and v. Deterministic; its workspace is one f32
 //! a row of q.
 
-use crate::attention::{Float, Options, Problem, Shape, entry_name};
+use crate::attention::{Float, Options, Problem, Shape, entry_name, is_plain};
 use crate::{Arg, Buffer, Error, LaunchConfig, Module, Result, launch};
 use kernels_gpu::flash_attention_backward::{
     DELTA_ROWS, FAMILY, PLAIN_ROWS, ROWS, WARPS, parts, plain_shared, shared,
@@ -134,7 +134,7 @@ pub fn flash_attention_backward<T: Float>(
         )?;
     }
 
-    let plain = T::NAME == "f32";
+    let plain = is_plain::<T>();
     let (own, shared, parts) = if plain {
         (PLAIN_ROWS, plain_shared(head_size), 1)
     } else {
@@ -163,9 +163,11 @@ pub fn flash_attention_backward<T: Float>(
         args.extend([problem.queries, problem.keys, problem.group].map(Arg::from));
         args.extend([problem.left, problem.right].map(Arg::from));
         args.extend([factor, cap].map(Arg::from));
-        if !plain {
-            args.push(problem.scale.into());
-        }
+        args.push(if plain {
+            problem.head_size.into()
+        } else {
+            problem.scale.into()
+        });
         let config = LaunchConfig {
             grid: [blocks, problem.kv_heads, problem.sequences],
             block: [32 * WARPS, 1, 1],

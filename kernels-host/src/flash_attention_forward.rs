@@ -1,7 +1,7 @@
 //! Flash attention, forward: softmax(scale·q·kᵀ)·v and the log of its normalisers, without the
 //! matrix of scores and without workspace.
 
-use crate::attention::{Float, Options, Problem, Shape, entry_name, has_entry};
+use crate::attention::{Float, Options, Problem, Shape, entry_name, is_plain};
 use crate::{Arg, Buffer, Error, LaunchConfig, Module, Result, launch};
 use kernels_gpu::flash_attention_forward::{FAMILY, PLAIN_ROWS, PLAIN_WARPS, plain_shared, tiling};
 
@@ -65,7 +65,7 @@ pub fn flash_attention_forward<T: Float>(
     v: &Buffer<T>,
     outputs: Outputs<'_, T>,
 ) -> Result<()> {
-    let rung = if size_of::<T>() == size_of::<f32>() {
+    let rung = if is_plain::<T>() {
         Rung::Plain
     } else {
         Rung::TensorCore
@@ -100,12 +100,7 @@ pub fn flash_attention_forward_by<T: Float>(
         .lse
         .expect_shape("lse", &[("rows (positions × heads)", query_rows)])?;
 
-    let name = entry_name::<T>("flash_forward", problem.head_size);
-    let takes = match rung {
-        Rung::Plain => T::NAME == "f32",
-        Rung::TensorCore => T::NAME != "f32",
-    };
-    if !takes || !has_entry(FAMILY.entries, &name) {
+    if (rung == Rung::Plain) != is_plain::<T>() {
         return Err(Error::Parameter {
             name: "rung",
             got: format!("{rung:?} for {}", T::NAME),
@@ -130,6 +125,7 @@ pub fn flash_attention_forward_by<T: Float>(
         }
     };
     let device = q.device();
+    let name = entry_name::<T>("flash_forward", problem.head_size);
     let kernel = Module::embedded(FAMILY.name, &**device)?.kernel(&name)?;
     let config = LaunchConfig {
         grid: [
@@ -140,7 +136,7 @@ pub fn flash_attention_forward_by<T: Float>(
         block: [32 * warps, 1, 1],
         shared,
     };
-    let args: [Arg; 14] = [
+    let mut args: Vec<Arg> = vec![
         q.into(),
         k.into(),
         v.into(),
@@ -156,5 +152,8 @@ pub fn flash_attention_forward_by<T: Float>(
         factor.into(),
         cap.into(),
     ];
+    if rung == Rung::Plain {
+        args.push(problem.head_size.into());
+    }
     launch(&**device, &kernel, config, &args)
 }

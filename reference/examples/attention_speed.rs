@@ -1,14 +1,16 @@
 //! How fast the attention oracles are, as a rate of float64 operations:
 //!
 //! ```text
-//! cargo run --release -p reference --example attention_speed -- [B H N D]
+//! cargo run --release -p reference --example attention_speed -- [B H N D] [PYTHON]
 //! ```
 //!
 //! Counted are the matrix products that the oracle makes: 4 for the forward pass in f32 (scores,
 //! their size, o and its bound, and one for the errors of scores: 5 in all; 7 with weights rounded
 //! to 16 bits), 8 and 6 for the two halves of the backward pass (2 and 4 more). The yardstick is
-//! NumPy's float64 product on the same cores: `python golden/numpy_rate.py`.
+//! NumPy's float64 product on as many cores, measured before and after by a Python that has NumPy
+//! (`golden/numpy_rate.py`); its BLAS chooses its kernels itself, whatever the environment says.
 
+use std::process::Command;
 use std::time::Instant;
 
 use half::bf16;
@@ -17,7 +19,28 @@ use reference::attention::{Batch, Delta, Method, Options, Saved, backward, forwa
 use reference::cases::{Rng, normal};
 use reference::numbers::{DType, Element, Precision};
 
-fn measure<T: Element>([b, h, n, d]: [usize; 4], causal: bool) {
+/// NumPy's rate of a 2048³ product in GFLOP/s.
+fn numpy_rate(python: &str) -> Result<f64, String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/numpy_rate.py");
+    let output = Command::new(python)
+        .arg(script)
+        .env_remove("OPENBLAS_CORETYPE")
+        .env_remove("OPENBLAS_L2_SIZE")
+        .env(
+            "OPENBLAS_NUM_THREADS",
+            rayon::current_num_threads().to_string(),
+        )
+        .output()
+        .map_err(|error| format!("{python}: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rate = text
+        .lines()
+        .find_map(|line| line.strip_prefix("2048x2048x2048: ")?.split(' ').next());
+    rate.and_then(|rate| rate.parse().ok())
+        .ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn measure<T: Element>([b, h, n, d]: [usize; 4], causal: bool, numpy: Option<f64>) {
     let mut rng = Rng::new(1);
     let shape = [b, h, n, d];
     let mut tensor = || normal::<T>(&mut rng, b * h * n * d, 1.0);
@@ -40,8 +63,11 @@ fn measure<T: Element>([b, h, n, d]: [usize; 4], causal: bool) {
     };
     let report = |what: &str, seconds: f64, products: f64| {
         let rate = products * product / seconds * 1e-9;
+        let ratio = numpy.map_or(String::new(), |numpy| {
+            format!(", {:.2} of NumPy's", rate / numpy)
+        });
         println!(
-            "{what} {} B{b} H{h} N{n} D{d} causal {causal}: {seconds:.2} s, {rate:.1} GFLOP/s",
+            "{what} {} B{b} H{h} N{n} D{d} causal {causal}: {seconds:.2} s, {rate:.1} GFLOP/s{ratio}",
             T::DTYPE.name()
         );
     };
@@ -61,13 +87,28 @@ fn measure<T: Element>([b, h, n, d]: [usize; 4], causal: bool) {
 }
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args()
-        .skip(1)
-        .map(|x| x.parse().expect("a size"))
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let sizes: Vec<usize> = arguments.iter().map_while(|x| x.parse().ok()).collect();
+    let python = arguments
+        .get(sizes.len())
+        .map_or("python3", String::as_str)
+        .to_owned();
     let shape = sizes.try_into().unwrap_or([2, 8, 4096, 64]);
+    println!("{} threads", rayon::current_num_threads());
+    let yardstick = || match numpy_rate(&python) {
+        Ok(rate) => {
+            println!("NumPy 2048³: {rate:.1} GFLOP/s");
+            Some(rate)
+        }
+        Err(error) => {
+            println!("no yardstick: {error}");
+            None
+        }
+    };
+    let numpy = yardstick();
     for causal in [false, true] {
-        measure::<f32>(shape, causal);
-        measure::<bf16>(shape, causal);
+        measure::<f32>(shape, causal, numpy);
+        measure::<bf16>(shape, causal, numpy);
     }
+    yardstick();
 }

@@ -2,6 +2,7 @@
 
 use crate::recipe::{self, Target};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
@@ -19,10 +20,53 @@ pub fn module_of(family: &str) -> String {
     family.replace('-', "_")
 }
 
-/// The hash of everything that decides what PTX a family becomes for a target: the family's own
-/// sources, the sources that no family owns, the crate's manifest and the compiler's flags.
+/// The module, a directory or file stem in `src/`, that a source file belongs to.
+fn module_in(file: &Path) -> Option<&str> {
+    let part = file.components().nth(1)?.as_os_str();
+    Path::new(part).file_stem()?.to_str()
+}
+
+/// Whether a text has the word, be it in a path, in braces or in a comment.
+fn names(text: &str, word: &str) -> bool {
+    let inside = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(inside) && !text[at + word.len()..].starts_with(inside)
+    })
+}
+
+/// The modules whose sources decide what PTX a family becomes: its own, `device`, and what these
+/// name, directly or by way of another. A module can only be used by its name, so none is missed; one
+/// that a comment names counts too.
+fn modules_of<'a>(family: &str, sources: &'a [(PathBuf, String)]) -> BTreeSet<&'a str> {
+    let all: BTreeSet<&str> = sources
+        .iter()
+        .filter_map(|(file, _)| module_in(file))
+        .filter(|module| *module != "lib")
+        .collect();
+    let own = module_of(family);
+    let mut counted: BTreeSet<&str> = all
+        .iter()
+        .copied()
+        .filter(|module| *module == own || *module == "device")
+        .collect();
+    loop {
+        let named = |module: &&str| {
+            sources.iter().any(|(file, text)| {
+                module_in(file).is_some_and(|of| counted.contains(of)) && names(text, module)
+            })
+        };
+        let more: Vec<&str> = all.difference(&counted).copied().filter(named).collect();
+        if more.is_empty() {
+            return counted;
+        }
+        counted.extend(more);
+    }
+}
+
+/// The hash of everything that decides what PTX a family becomes for a target: the sources of its
+/// own module and of those it uses, the crate's root, its manifest and the compiler's flags.
 ///
-/// `families` names all families: the sources of the others do not count.
+/// `families` names all families: the sources of the others do not count, even where named.
 ///
 /// # Errors
 /// When a source file cannot be read.
@@ -37,23 +81,31 @@ pub fn source_hash(
         .filter(|name| **name != family)
         .map(|name| module_of(name))
         .collect();
-    let mut files = vec![PathBuf::from("Cargo.toml")];
+    let mut files = Vec::new();
     collect(device_crate, Path::new("src"), &mut files)?;
     files.retain(|file| {
-        if file == Path::new("src/families.rs") {
-            return false; // the list of all families, which only the host sees
-        }
-        let module = file
-            .components()
-            .nth(1)
-            .map(|part| Path::new(part.as_os_str()));
-        let stem = module
-            .and_then(Path::file_stem)
-            .and_then(|stem| stem.to_str());
-        !stem.is_some_and(|stem| others.iter().any(|other| other == stem))
+        // `families` is the list of all families, which only the host sees.
+        !module_in(file).is_some_and(|module| {
+            module == "families" || others.iter().any(|other| other == module)
+        })
     });
+    files.push(PathBuf::from("Cargo.toml"));
     files.sort();
-
+    let mut sources = Vec::new();
+    for file in files {
+        let path = device_crate.join(&file);
+        let text = fs::read(&path).map_err(|source| ReadError { path, source })?;
+        // A checkout may have other line ends.
+        sources.push((file, String::from_utf8_lossy(&text).replace('\r', "")));
+    }
+    let counted = modules_of(family, &sources);
+    let idle: Vec<String> = sources
+        .iter()
+        .filter_map(|(file, _)| module_in(file))
+        .filter(|module| *module != "lib" && !counted.contains(module))
+        .map(String::from)
+        .chain(others)
+        .collect();
     let mut hash = Sha256::new();
     for flag in recipe::flags(target) {
         hash.update(flag.as_bytes());
@@ -62,13 +114,12 @@ pub fn source_hash(
     for (key, value) in recipe::PROFILE {
         hash.update(format!("{key}={value}\0"));
     }
-    for file in files {
-        let path = device_crate.join(&file);
-        let text = fs::read(&path).map_err(|source| ReadError { path, source })?;
+    for (file, text) in &sources {
+        if module_in(file).is_some_and(|module| module != "lib" && !counted.contains(module)) {
+            continue;
+        }
         let name = file.to_string_lossy().replace('\\', "/");
-        // A checkout may have other line ends.
-        let text = String::from_utf8_lossy(&text).replace('\r', "");
-        let text = without_names(&text, families.iter().filter(|name| **name != family));
+        let text = without_idle(text, &idle, families.iter().filter(|name| **name != family));
         hash.update(format!("{name}\0{}\0", text.len()));
         hash.update(text);
     }
@@ -79,19 +130,20 @@ pub fn source_hash(
         .collect())
 }
 
-/// The lines that do no more than name another family: its module and its cargo feature. A new
-/// family must not make the others' PTX stale.
-fn without_names<'a>(text: &str, others: impl Iterator<Item = &'a &'a str>) -> String {
-    let names: Vec<_> = others
-        .flat_map(|name| {
-            [
-                format!("pub mod {};", module_of(name)),
-                format!("{name} = []"),
-            ]
-        })
-        .collect();
+/// Without the lines that do no more than declare a module that does not count, or name another
+/// family's cargo feature. A new family, or a change to what others share, must not make a family's
+/// PTX stale.
+fn without_idle<'a>(
+    text: &str,
+    modules: &[String],
+    others: impl Iterator<Item = &'a &'a str>,
+) -> String {
+    let mut idle: Vec<_> = others.map(|name| format!("{name} = []")).collect();
+    for module in modules {
+        idle.push(format!("pub mod {module};"));
+    }
     text.lines()
-        .filter(|line| !names.iter().any(|name| name == line))
+        .filter(|line| !idle.iter().any(|name| name == line))
         .fold(String::new(), |mut kept, line| {
             kept.push_str(line);
             kept.push('\n');
@@ -213,8 +265,8 @@ mod tests {
             hash(&root, "one"),
             "the name of another family does not count"
         );
-        write(&root, "src/lib.rs", "pub mod one;\npub mod common;\n");
-        assert_ne!(one, hash(&root, "one"), "other modules do");
+        write(&root, "src/lib.rs", "pub mod one;\nuse that;\n");
+        assert_ne!(one, hash(&root, "one"), "the rest of the root does");
 
         let one = hash(&root, "one");
         write(&root, "src/one.rs", "1\r");
@@ -224,6 +276,36 @@ mod tests {
             source_hash(&root, "one", &["one", "the-other"], recipe::TARGETS[1]).expect("a hash"),
             "flags count"
         );
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[test]
+    fn a_shared_module_counts_for_the_families_that_name_it() {
+        let name = format!("touchstone-stamp-shared-{}", std::process::id());
+        let root = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&root);
+        write(&root, "Cargo.toml", "[package]");
+        write(&root, "src/lib.rs", "pub mod one;\npub mod the_other;\n");
+        write(&root, "src/one.rs", "use crate::{device, shared::thing};");
+        write(
+            &root,
+            "src/the_other.rs",
+            "use crate::device; // not ashared, shared_too",
+        );
+        write(&root, "src/device.rs", "");
+        let (one, other) = (hash(&root, "one"), hash(&root, "the-other"));
+
+        write(&root, "src/shared/mod.rs", "use super::deeper;");
+        write(&root, "src/deeper.rs", "");
+        let lib = "pub mod deeper;\npub mod one;\npub mod shared;\npub mod the_other;\n";
+        write(&root, "src/lib.rs", lib);
+        assert_ne!(one, hash(&root, "one"), "the module is named");
+        assert_eq!(other, hash(&root, "the-other"), "it is not");
+
+        let one = hash(&root, "one");
+        write(&root, "src/deeper.rs", "changed");
+        assert_ne!(one, hash(&root, "one"), "by way of the other");
+        assert_eq!(other, hash(&root, "the-other"));
         fs::remove_dir_all(&root).expect("removed");
     }
 

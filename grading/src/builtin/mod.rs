@@ -5,11 +5,11 @@ mod meter;
 use crate::submission::{Answer, Call, Failure, Finding, Named, Submission};
 use crate::task;
 use crate::tensor::{DType, Scalar, Tensor};
-use kernels_host::{Buffer, Cuda, Device, Element, Error, OnFindings, Vm};
+use kernels_host::{Buffer, Cuda, Device, Element, Error, Launched, OnFindings, Vm};
 use meter::Meter;
 use simt::LaunchError;
 use simt::diagnostics::Blame;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Device memory of the machine that our kernels are graded on.
@@ -25,11 +25,15 @@ pub enum Place {
     Cuda,
 }
 
+/// Launches that ran to their end, where somebody wants to know of them.
+pub type Launches = Option<Arc<Mutex<Vec<Launched>>>>;
+
 /// A device, and what goes through it.
 pub struct Bench {
     meter: Arc<Meter>,
     /// The machine that counts and checks, where it is one.
     vm: Option<Arc<Vm>>,
+    launches: Launches,
 }
 
 impl Bench {
@@ -38,27 +42,30 @@ impl Bench {
     /// # Errors
     /// When there is no GPU.
     pub fn new(place: Place) -> Result<Bench, Error> {
-        Ok(match place {
+        match place {
             Place::Vm => {
                 let options = simt::Options {
                     counters: true,
                     ..simt::Options::default()
                 };
-                Bench::on(Vm::with_options(MEMORY, options))
+                Ok(Bench::on(Vm::with_options(MEMORY, options)))
             }
-            Place::Cuda => Bench {
+            Place::Cuda => Ok(Bench {
                 meter: Meter::new(Cuda::open(0)?),
                 vm: None,
-            },
-        })
+                launches: Launches::default(),
+            }),
+        }
     }
 
-    /// A bench on that machine; what its checkers find is judged beside the answer, and stops nothing.
+    /// A bench on that machine.
     pub fn on(vm: Arc<Vm>) -> Bench {
+        // Findings are judged here, beside the answer, and not by the launch.
         vm.set_on_findings(OnFindings::Report);
         Bench {
             meter: Meter::new(vm.clone()),
             vm: Some(vm),
+            launches: Launches::default(),
         }
     }
 
@@ -75,6 +82,7 @@ impl Bench {
             device,
             meter: self.meter.clone(),
             vm: self.vm.clone(),
+            launches: self.launches.clone(),
             answer: Answer::default(),
             workspace: 0,
         }
@@ -87,6 +95,7 @@ pub struct Job<'a> {
     device: Arc<dyn Device>,
     meter: Arc<Meter>,
     vm: Option<Arc<Vm>>,
+    launches: Launches,
     answer: Answer,
     workspace: usize,
 }
@@ -172,6 +181,10 @@ impl Job<'_> {
         }
         counted.workspace = self.workspace as u64;
         self.answer.counted = Some(counted);
+        if let Some(all) = &self.launches {
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(launches);
+        }
         Ok(())
     }
 
@@ -272,6 +285,14 @@ impl Builtin {
         Builtin {
             bench: Bench::on(vm),
         }
+    }
+
+    /// On that machine, and what it launched, for whoever wants to know.
+    pub fn watched(vm: Arc<Vm>) -> (Builtin, Arc<Mutex<Vec<Launched>>>) {
+        let launches = Arc::new(Mutex::default());
+        let mut builtin = Builtin::on(vm);
+        builtin.bench.launches = Some(Arc::clone(&launches));
+        (builtin, launches)
     }
 
     /// On that device.

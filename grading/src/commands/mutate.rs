@@ -19,6 +19,9 @@ pub(crate) struct MutateArguments {
     /// Which mutants, and which cases they are asked
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Ask them all that `grade --full` asks
+    #[arg(long)]
+    full: bool,
     /// Only the kernels of this task; may be repeated
     #[arg(long = "task", value_name = "T")]
     tasks: Vec<String>,

@@ -6,7 +6,7 @@ use crate::verdict::Verdict;
 use kernels_host::Vm;
 use reference::cases::Rng;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Device memory of the machine that mutants run on.
@@ -47,11 +47,16 @@ pub(super) fn machine(max_steps: u64, counters: bool) -> Arc<Vm> {
 }
 
 /// The verdict of one check's cases, without shrinking and without a diagnosis.
-pub(super) fn verdict(task: &Task, check: &Check, submission: &mut Builtin, seed: u64) -> Verdict {
-    let cases = check.cases.0.max(1);
+pub(super) fn verdict(
+    task: &Task,
+    check: &Check,
+    submission: &mut Builtin,
+    (budget, seed): (Budget, u64),
+) -> Verdict {
+    let cases = budget.pick(check.cases.0, check.cases.1).max(1);
     for case in 0..cases {
         let rng = Rng::new(seed).fork(case as u64);
-        let dims = (check.draw)(&mut rng.fork(0), Budget::Quick);
+        let dims = (check.draw)(&mut rng.fork(0), budget);
         for draw in 0..DRAWS {
             let mut session = Session::new(task, submission, false);
             match (check.run)(&mut session, &dims, &mut rng.fork(1 + draw)) {
@@ -66,9 +71,9 @@ pub(super) fn verdict(task: &Task, check: &Check, submission: &mut Builtin, seed
 }
 
 /// Runs every check of a task once.
-pub(super) fn measure(task: &Task, seed: u64) -> Baseline<'_> {
+pub(super) fn measure(task: &Task, asked: (Budget, u64)) -> Baseline<'_> {
     let vm = machine(1_000_000_000, true);
-    let mut builtin = Builtin::on(Arc::clone(&vm));
+    let (mut builtin, seen) = Builtin::watched(vm);
     let mut baseline = Baseline {
         task,
         passed: Vec::new(),
@@ -77,11 +82,10 @@ pub(super) fn measure(task: &Task, seed: u64) -> Baseline<'_> {
         steps: BTreeMap::new(),
     };
     for check in &task.checks {
-        vm.take_launches();
         let started = Instant::now();
-        let verdict = verdict(task, check, &mut builtin, seed);
+        let verdict = verdict(task, check, &mut builtin, asked);
         let took = started.elapsed();
-        let launches = vm.take_launches();
+        let launches = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
         if !matches!(verdict, Verdict::Pass) {
             baseline.left_out.push(check.path());
             continue;

@@ -172,7 +172,7 @@ const COMPARISONS: [(&str, &str); 20] = [
 
 /// Parts of opcodes that decide how, not what.
 const MODIFIERS: [(&str, &str); 10] = [
-    (".bfly.", ".down."),
+    (".bfly.", ".up."),
     (".down.", ".up."),
     (".up.", ".down."),
     (".idx.", ".bfly."),
@@ -198,7 +198,12 @@ pub fn changes(line: &str) -> Vec<Change> {
     };
     let opcode = instruction.opcode;
     guards(&instruction, &mut add);
-    for (from, to) in OPERATORS {
+    // Nothing added is nothing subtracted.
+    let adds_nothing = (opcode.starts_with("add.") || opcode.starts_with("sub."))
+        && ["0", "0f00000000", "0f80000000"]
+            .iter()
+            .any(|zero| instruction.operands.ends_with(&format!(" {zero}")));
+    for (from, to) in OPERATORS.into_iter().filter(|_| !adds_nothing) {
         if let Some(rest) = opcode.strip_prefix(from) {
             // The shifts differ in the letter of their type.
             let rest = match (from, to) {

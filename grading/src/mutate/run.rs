@@ -5,7 +5,7 @@ use super::module::{File, split};
 use super::operators::{Change, Kind, changes};
 use super::report::{Explained, Fate, MutantReport, MutationReport, TaskLines};
 use crate::builtin::Builtin;
-use crate::task::{self, Task};
+use crate::task::{self, Budget, Task};
 use crate::verdict::Verdict;
 use reference::cases::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,8 @@ pub struct Options {
     pub count: usize,
     /// Which mutants, and the cases they are asked.
     pub seed: u64,
+    /// How much they are asked.
+    pub budget: Budget,
     /// The folder with the PTX files.
     pub ptx: PathBuf,
     /// Mutants known to be equivalent.
@@ -81,6 +83,7 @@ impl Options {
             tasks: tasks.cloned().collect(),
             count,
             seed,
+            budget: Budget::Quick,
             ptx: root.join("kernels-gpu/ptx"),
             explained,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
@@ -119,7 +122,7 @@ pub fn run(
     let baselines: Vec<Baseline<'_>> = options
         .tasks
         .iter()
-        .map(|task| measure(task, options.seed))
+        .map(|task| measure(task, (options.budget, options.seed)))
         .collect();
     for baseline in &baselines {
         if baseline.passed.is_empty() {
@@ -267,7 +270,12 @@ fn fate(mutant: &Mutant<'_>, options: &Options) -> MutantReport {
         if !passed.kernels.contains(kernel.name) {
             continue;
         }
-        let verdict = verdict(baseline.task, passed.check, &mut builtin, options.seed);
+        let verdict = verdict(
+            baseline.task,
+            passed.check,
+            &mut builtin,
+            (options.budget, options.seed),
+        );
         if !matches!(verdict, Verdict::Pass) {
             return report(Fate::Killed, Some((passed.check.path(), &verdict)));
         }

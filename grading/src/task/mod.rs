@@ -27,6 +27,7 @@
 //! A check draws sizes that are small: the PTX machine runs them. `cases` says how many are drawn,
 //! quick and full; all eight tasks together have a minute on two cores.
 
+mod attention;
 pub mod beam_search;
 mod bounded;
 pub mod check;
@@ -34,14 +35,18 @@ pub mod common;
 mod dims;
 mod draft;
 mod explain;
+pub mod flash_attention_backward;
+pub mod flash_attention_forward;
 pub mod honest;
 pub mod layernorm_backward;
 pub mod oracle;
+pub mod paged_kv_attention;
 mod session;
 pub mod softmax_topk;
 mod spec;
 mod spread;
 pub mod ternary_matmul;
+pub mod tree_verify;
 
 pub use bounded::{BoundedOutputs, dtype};
 pub use check::{Budget, Check, Kind, Outcome, Stop, fixed};
@@ -109,7 +114,11 @@ pub fn all() -> &'static [Arc<Task>] {
         [
             layernorm_backward::task(),
             softmax_topk::task(),
+            paged_kv_attention::task(),
+            flash_attention_forward::task(),
             beam_search::task(),
+            flash_attention_backward::task(),
+            tree_verify::task(),
             ternary_matmul::task(),
         ]
         .map(Arc::new)

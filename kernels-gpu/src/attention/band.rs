@@ -30,7 +30,14 @@ impl Span {
     /// Whether the number is one of them.
     #[inline(always)]
     pub fn contains(self, number: u32) -> bool {
-        self.first <= number && number < self.end
+        // Below `first` the difference wraps to a great number.
+        number.wrapping_sub(self.first) < self.end.saturating_sub(self.first)
+    }
+
+    /// Whether any of the `count` numbers from `first` on is.
+    #[inline(always)]
+    pub fn contains_any(self, first: u32, count: u32) -> bool {
+        self.first < first + count && first < self.end
     }
 
     /// Whether the `count` numbers from `first` on all are.

@@ -1,5 +1,6 @@
 //! Tiles of f32 in shared memory.
 
+use super::rolled;
 use crate::device::global::load4;
 use crate::device::shared::Shared;
 use crate::device::thread;
@@ -18,9 +19,13 @@ pub unsafe fn fill_f32(
     source: impl Fn(u32) -> Option<*const f32>,
 ) {
     let quads = d / 4;
-    let mut index = thread::thread_idx_x();
-    while index < rows * quads {
+    let threads = thread::block_dim_x();
+    for n in rolled((rows * quads).div_ceil(threads)) {
+        let index = thread::thread_idx_x() + n * threads;
         let (row, quad) = (index / quads, index % quads);
+        if row >= rows {
+            return;
+        }
         let value = match source(row) {
             // SAFETY: the caller's promise; 4·quad < d.
             Some(from) => unsafe { load4(from.add(4 * quad as usize)) },
@@ -28,6 +33,5 @@ pub unsafe fn fill_f32(
         };
         // SAFETY: the caller's promise.
         unsafe { to.store4(row * pitch + 4 * quad, value) }
-        index += thread::block_dim_x();
     }
 }

@@ -86,13 +86,23 @@ impl Scoring {
         }
     }
 
-    /// The derivative of the score with respect to scale·dot, from the score: 1 − tanh².
+    /// [`scores`](Scoring::scores), and `factors` times the derivative of the score with respect to
+    /// scale·dot: 1 − tanh².
     #[inline(always)]
-    pub fn slope(self, score: f32) -> f32 {
-        if self.cap == 0.0 {
-            return 1.0;
+    pub fn scores_and_slopes<const N: usize>(
+        self,
+        dots: &mut [[[f32; 4]; 2]; N],
+        factors: &mut [[[f32; 4]; 2]; N],
+    ) {
+        self.scores(dots);
+        if self.cap != 0.0 {
+            let inverse = rcp_approx(self.cap);
+            for n in 0..2 * N {
+                for at in 0..4 {
+                    let tanh = dots[n / 2][n % 2][at] * inverse;
+                    factors[n / 2][n % 2][at] *= fma(-tanh, tanh, 1.0);
+                }
+            }
         }
-        let tanh = score / self.cap;
-        fma(-tanh, tanh, 1.0)
     }
 }

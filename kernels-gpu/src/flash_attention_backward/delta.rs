@@ -1,6 +1,6 @@
 //! The pass before both: D = rowsum(do∘o).
 
-use crate::attention::opaque;
+use crate::attention::rolled;
 use crate::device::float::fma;
 use crate::device::half::{Bf16, Element, F16};
 use crate::device::reduce::{self, Sum};
@@ -22,7 +22,7 @@ unsafe fn row_sums<E: Element>(
     }
     let at = row * d as usize + warp::lane_id() as usize;
     let mut sum = 0.0;
-    for step in 0..opaque(d / warp::SIZE) {
+    for step in rolled(d / warp::SIZE) {
         let at = at + 32 * step as usize;
         // SAFETY: row < rows and the column < D.
         sum = unsafe { fma((*o.add(at)).to_f32(), (*d_o.add(at)).to_f32(), sum) };

@@ -15,7 +15,7 @@
 //! | rung | entries | block | own rows | others a step | takes |
 //! |---|---|---|---|---|---|
 //! | | `flash_backward_delta_T` | 4 warps | 4 | | all |
-//! | 1 | `flash_backward_dq_f32_D`, `flash_backward_dkdv_f32_D` | 4 warps | 16 | 32 | f32 |
+//! | 1 | `flash_backward_dq_f32`, `flash_backward_dkdv_f32` | 4 warps | 16 | 32 | f32 |
 //! | 2 | `flash_backward_dq_T_D`, `flash_backward_dkdv_T_D` | 4 warps | 64 | 32 (D = 256: 16) | f16, bf16 |
 //!
 //! Both rungs make two passes. A block of the dq pass owns query rows and walks the keys they see;
@@ -49,7 +49,7 @@ pub const fn plain_shared(head_size: u32) -> u32 {
 }
 
 /// Rows that rung 2 takes a step.
-const fn step(head_size: u32) -> u32 {
+pub const fn step(head_size: u32) -> u32 {
     if head_size > 128 { 16 } else { 32 }
 }
 
@@ -133,17 +133,18 @@ macro_rules! tensor {
     };
 }
 
-/// dq for d = D/16 and n = others/16: q·kᵀ, do·vᵀ and dX·k; own fragments in each step.
+/// dq for d = D/16 and n = others/16, as written: a chunk of q·kᵀ and do·vᵀ, with the own
+/// fragments; dX·k.
 macro_rules! dq {
     ($name:literal, $d:literal, $n:literal) => {
-        tensor!($name, 6 * $d * $n, 2 * $d + 3 * $d * $n, 2)
+        tensor!($name, 4 * $n + 2 * $d * $n, 2 + 2 * $n + $d * $n, 2)
     };
 }
 
-/// dk and dv, of c = columns/16: k·qᵀ, v·doᵀ, Pᵀ·do and dXᵀ·q.
+/// dk and dv, of c = columns/16: a chunk of k·qᵀ and v·doᵀ; Pᵀ·do and dXᵀ·q.
 macro_rules! dkdv {
-    ($name:literal, $d:literal, $c:literal, $n:literal) => {
-        tensor!($name, 4 * $n * ($d + $c), 2 * $d + 2 * $n * ($d + $c), 4)
+    ($name:literal, $c:literal, $n:literal) => {
+        tensor!($name, 4 * $n * (1 + $c), 2 + 2 * $n * (1 + $c), 4)
     };
 }
 
@@ -154,16 +155,8 @@ pub const FAMILY: Family = Family {
         delta("flash_backward_delta_f32"),
         delta("flash_backward_delta_f16"),
         delta("flash_backward_delta_bf16"),
-        plain("flash_backward_dq_f32_32", 1),
-        plain("flash_backward_dq_f32_64", 1),
-        plain("flash_backward_dq_f32_96", 1),
-        plain("flash_backward_dq_f32_128", 1),
-        plain("flash_backward_dq_f32_256", 1),
-        plain("flash_backward_dkdv_f32_32", 2),
-        plain("flash_backward_dkdv_f32_64", 2),
-        plain("flash_backward_dkdv_f32_96", 2),
-        plain("flash_backward_dkdv_f32_128", 2),
-        plain("flash_backward_dkdv_f32_256", 2),
+        plain("flash_backward_dq_f32", 1),
+        plain("flash_backward_dkdv_f32", 2),
         dq!("flash_backward_dq_f16_32", 2, 2),
         dq!("flash_backward_dq_f16_64", 4, 2),
         dq!("flash_backward_dq_f16_96", 6, 2),
@@ -174,22 +167,28 @@ pub const FAMILY: Family = Family {
         dq!("flash_backward_dq_bf16_96", 6, 2),
         dq!("flash_backward_dq_bf16_128", 8, 2),
         dq!("flash_backward_dq_bf16_256", 16, 1),
-        dkdv!("flash_backward_dkdv_f16_32", 2, 2, 2),
-        dkdv!("flash_backward_dkdv_f16_64", 4, 4, 2),
-        dkdv!("flash_backward_dkdv_f16_96", 6, 6, 2),
-        dkdv!("flash_backward_dkdv_f16_128", 8, 8, 2),
-        dkdv!("flash_backward_dkdv_f16_256", 16, 8, 1),
-        dkdv!("flash_backward_dkdv_bf16_32", 2, 2, 2),
-        dkdv!("flash_backward_dkdv_bf16_64", 4, 4, 2),
-        dkdv!("flash_backward_dkdv_bf16_96", 6, 6, 2),
-        dkdv!("flash_backward_dkdv_bf16_128", 8, 8, 2),
-        dkdv!("flash_backward_dkdv_bf16_256", 16, 8, 1),
+        dkdv!("flash_backward_dkdv_f16_32", 2, 2),
+        dkdv!("flash_backward_dkdv_f16_64", 4, 2),
+        dkdv!("flash_backward_dkdv_f16_96", 6, 2),
+        dkdv!("flash_backward_dkdv_f16_128", 8, 2),
+        dkdv!("flash_backward_dkdv_f16_256", 8, 1),
+        dkdv!("flash_backward_dkdv_bf16_32", 2, 2),
+        dkdv!("flash_backward_dkdv_bf16_64", 4, 2),
+        dkdv!("flash_backward_dkdv_bf16_96", 6, 2),
+        dkdv!("flash_backward_dkdv_bf16_128", 8, 2),
+        dkdv!("flash_backward_dkdv_bf16_256", 8, 1),
     ],
 };
 
 #[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
+mod call;
+#[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
 mod delta;
 #[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
+mod keys;
+#[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
 mod plain;
+#[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
+mod queries;
 #[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
 mod tensor;

@@ -8,7 +8,7 @@
 //!
 //! | rung | entries | block | rows | keys a step | takes |
 //! |---|---|---|---|---|---|
-//! | 1 | `flash_forward_f32_D` | 4 warps | 16 | 32 | f32 |
+//! | 1 | `flash_forward_f32` | 4 warps | 16 | 32 | f32 |
 //! | 2 | `flash_forward_f16_D`, `flash_forward_bf16_D` | 8 warps (D = 256: 4) | 128 (64) | 64 (16) | f16, bf16 |
 //!
 //! D is 32, 64, 96, 128 or 256. Both rungs:
@@ -93,16 +93,17 @@ const fn tensor(
     }
 }
 
-/// Collectives of rung 2 for `d` = D/16 and `n` = keys/16.
+/// Collectives of rung 2 for `d` = D/16 and `n` = keys/16, as written: the first product is a loop
+/// over the chunks of D.
 macro_rules! collectives {
-    ($d:literal, $n:literal, $q:expr) => {
+    ($d:literal, $n:literal) => {
         &[
-            // q·kᵀ and p·v, two eights each.
-            ("mma.sync", 4 * $d * $n),
-            // q once or in each step; k; v.
-            ("ldmatrix", $d * $n + $d * $n + $q),
-            // q has come; around the removal of NaN.
-            ("bar.sync", 3),
+            // q·kᵀ, a chunk; p·v; two eights each.
+            ("mma.sync", 2 * $n + 2 * $d * $n),
+            // q and k, a chunk; v.
+            ("ldmatrix", 1 + $n + $d * $n),
+            // q has come; NaN has been removed.
+            ("bar.sync", 2),
             // k and v have come, and is any of v odd.
             ("bar.red", 1),
             // Around the writing of o by way of shared memory.
@@ -136,21 +137,17 @@ const fn plain(name: &'static str) -> Entry {
 pub const FAMILY: Family = Family {
     name: "flash-attention-forward",
     entries: &[
-        plain("flash_forward_f32_32"),
-        plain("flash_forward_f32_64"),
-        plain("flash_forward_f32_96"),
-        plain("flash_forward_f32_128"),
-        plain("flash_forward_f32_256"),
-        tensor("flash_forward_f16_32", collectives!(2, 4, 2), 8),
-        tensor("flash_forward_f16_64", collectives!(4, 4, 4), 8),
-        tensor("flash_forward_f16_96", collectives!(6, 4, 6), 8),
-        tensor("flash_forward_f16_128", collectives!(8, 4, 8), 8),
-        tensor("flash_forward_f16_256", collectives!(16, 1, 16), 4),
-        tensor("flash_forward_bf16_32", collectives!(2, 4, 2), 8),
-        tensor("flash_forward_bf16_64", collectives!(4, 4, 4), 8),
-        tensor("flash_forward_bf16_96", collectives!(6, 4, 6), 8),
-        tensor("flash_forward_bf16_128", collectives!(8, 4, 8), 8),
-        tensor("flash_forward_bf16_256", collectives!(16, 1, 16), 4),
+        plain("flash_forward_f32"),
+        tensor("flash_forward_f16_32", collectives!(2, 4), 8),
+        tensor("flash_forward_f16_64", collectives!(4, 4), 8),
+        tensor("flash_forward_f16_96", collectives!(6, 4), 8),
+        tensor("flash_forward_f16_128", collectives!(8, 4), 8),
+        tensor("flash_forward_f16_256", collectives!(16, 1), 4),
+        tensor("flash_forward_bf16_32", collectives!(2, 4), 8),
+        tensor("flash_forward_bf16_64", collectives!(4, 4), 8),
+        tensor("flash_forward_bf16_96", collectives!(6, 4), 8),
+        tensor("flash_forward_bf16_128", collectives!(8, 4), 8),
+        tensor("flash_forward_bf16_256", collectives!(16, 1), 4),
     ],
 };
 

@@ -1,7 +1,7 @@
 //! Rung 1: f32, one score a lane.
 
 use super::{PLAIN_KEYS, PLAIN_ROWS, PLAIN_WARPS};
-use crate::attention::{Band, Rows, Softcap, Span, fill_f32, opaque};
+use crate::attention::{GREATEST_HEAD_SIZE, Sequence, Softcap, Span, fill_f32, fresh, rolled};
 use crate::device::float::{LN_2, exp_approx, fma, lg2_approx, rcp_approx};
 use crate::device::reduce::{self, Max, Sum};
 use crate::device::shared::dynamic;
@@ -10,12 +10,15 @@ use crate::device::{thread, warp};
 /// Rows of one warp.
 const ROWS: usize = (PLAIN_ROWS / PLAIN_WARPS) as usize;
 
-/// D = 32·C. Grid: ⌈Nq·group / 16⌉ × Hkv × sequences blocks of 128.
+/// Groups of 32 columns, one a lane, of the greatest head size.
+const GROUPS: usize = (GREATEST_HEAD_SIZE / 32) as usize;
+
+/// Rung 1. D is a multiple of 32 up to 256. Grid: ⌈Nq·group / 16⌉ × Hkv × sequences blocks of 128.
 ///
 /// # Safety
 /// The tensors have the shapes of the family's page, all positions within 2²⁹.
-#[inline(always)]
-unsafe fn forward<const C: usize>(
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn flash_forward_f32(
     q: *const f32,
     k: *const f32,
     v: *const f32,
@@ -30,30 +33,17 @@ unsafe fn forward<const C: usize>(
     right: i32,
     scale: f32,
     cap: f32,
+    d: u32,
 ) {
-    let d = 32 * C as u32;
     let (lane, warp) = (warp::lane_id(), warp::warp_id());
-    let (kv_heads, kv_head) = (thread::grid_dim_y(), thread::block_idx_y());
-    let sequence = thread::block_idx_z();
     // SAFETY: the caller's promise.
-    let (queries, keys) = unsafe {
-        (
-            Rows::of(cu_queries, sequence, kv_heads * group, queries),
-            Rows::of(cu_keys, sequence, kv_heads, keys),
-        )
-    };
-    let rows = queries.length * group;
+    let sequence =
+        unsafe { Sequence::here([cu_queries, cu_keys], [queries, keys], group, [left, right]) };
+    let rows = sequence.rows();
     let row0 = thread::block_idx_x() * PLAIN_ROWS;
     if row0 >= rows {
         return;
     }
-    let band = Band {
-        left,
-        right,
-        queries: queries.length,
-        keys: keys.length,
-    };
-    let row_number = |row: u32| queries.at(kv_head * group + row % group, row / group);
 
     let softcap = Softcap::new(cap);
     let pitch = d + 4;
@@ -63,7 +53,7 @@ unsafe fn forward<const C: usize>(
     // SAFETY: rows of q within its shape; the tile lies in what the launch gives.
     unsafe {
         fill_f32(q_tile, PLAIN_ROWS, d, d, |row| {
-            (row0 + row < rows).then(|| q.add(row_number(row0 + row) * d as usize))
+            (row0 + row < rows).then(|| q.add(sequence.query_row(row0 + row) * d as usize))
         });
     }
 
@@ -71,18 +61,14 @@ unsafe fn forward<const C: usize>(
     let first_row = row0 + warp * ROWS as u32;
     let mut seen = [Span::EMPTY; ROWS];
     for r in 0..ROWS {
-        let row = first_row + r as u32;
-        if row < rows {
-            seen[r] = band.keys_of(row / group);
-        }
+        seen[r] = sequence.keys_of(first_row + r as u32);
     }
-    let last_row = (row0 + PLAIN_ROWS).min(rows) - 1;
-    let visited = band.keys_of_any(row0 / group, last_row / group);
+    let (visited, _) = sequence.keys_of_tile(row0, (row0 + PLAIN_ROWS).min(rows) - 1);
 
     let mut m = [f32::NEG_INFINITY; ROWS];
     let mut l = [0.0_f32; ROWS];
-    // Lane's columns: lane + 32·c.
-    let mut sums = [[0.0_f32; C]; ROWS];
+    // Lane's columns: lane + 32·c, those below D.
+    let mut sums = [[0.0_f32; GROUPS]; ROWS];
 
     let mut key0 = visited.first;
     while key0 < visited.end {
@@ -91,7 +77,7 @@ unsafe fn forward<const C: usize>(
             move |row: u32| {
                 let key = key0 + row;
                 // SAFETY: key < Nk.
-                (key < visited.end).then(|| unsafe { from.add(keys.at(kv_head, key) * d as usize) })
+                (key < visited.end).then(|| unsafe { from.add(sequence.key_row(key) * d as usize) })
             }
         };
         // SAFETY: rows of k and v within their shapes; the tiles lie in what the launch gives.
@@ -103,7 +89,7 @@ unsafe fn forward<const C: usize>(
 
         // s = scale·q·k: a key a lane.
         let mut s = [0.0_f32; ROWS];
-        for quad in 0..opaque(d / 4) {
+        for quad in rolled(d / 4) {
             // SAFETY: filled before the barrier.
             let key = unsafe { k_tile.load4(lane * pitch + 4 * quad) };
             for r in 0..ROWS {
@@ -133,41 +119,50 @@ unsafe fn forward<const C: usize>(
             p[r] = exp_approx(score - base);
             let correction = exp_approx(m[r] - base);
             l[r] = fma(l[r], correction, reduce::warp(Sum(p[r])).0);
-            for c in 0..C {
+            for c in 0..GROUPS {
                 sums[r][c] *= correction;
             }
             m[r] = greatest;
         }
 
         // o += p·v: some columns a lane.
-        for j in 0..opaque(PLAIN_KEYS) {
-            let mut value = [0.0_f32; C];
-            for c in 0..C {
-                // SAFETY: filled before the barrier.
-                value[c] = unsafe { v_tile.load(j * pitch + lane + 32 * c as u32) };
-            }
+        for j in rolled(PLAIN_KEYS) {
+            // Kept, the answers to which columns there are would be more than there are predicates.
+            let d = fresh(d);
+            let mut weight = [0.0_f32; ROWS];
+            let mut sees = [false; ROWS];
             for r in 0..ROWS {
-                let weight = warp::shuffle(warp::FULL, p[r], j);
-                // 0·NaN is NaN: what is not seen is not added.
-                let sees = seen[r].contains(key0 + j);
-                for c in 0..C {
-                    let sum = fma(weight, value[c], sums[r][c]);
-                    sums[r][c] = if sees { sum } else { sums[r][c] };
+                weight[r] = warp::shuffle(warp::FULL, p[r], j);
+                sees[r] = seen[r].contains(key0 + j);
+            }
+            for c in 0..GROUPS {
+                if 32 * (c as u32) < d {
+                    // SAFETY: filled before the barrier.
+                    let value = unsafe { v_tile.load(j * pitch + lane + 32 * c as u32) };
+                    for r in 0..ROWS {
+                        // 0·NaN is NaN: what is not seen is not added.
+                        let sum = fma(weight[r], value, sums[r][c]);
+                        sums[r][c] = if sees[r] { sum } else { sums[r][c] };
+                    }
                 }
             }
         }
         key0 += PLAIN_KEYS;
     }
 
+    // As above: what was asked before the walk is not kept through it.
+    let (rows, d) = (fresh(rows), fresh(d));
     for r in 0..ROWS {
         let row = first_row + r as u32;
         if row < rows {
-            let at = row_number(row);
+            let at = sequence.query_row(row);
             let inverse = if l[r] == 0.0 { 0.0 } else { rcp_approx(l[r]) };
-            for c in 0..C {
-                let value = sums[r][c] * inverse;
-                // SAFETY: a row of o; the column is this lane's.
-                unsafe { *o.add(at * d as usize + lane as usize + 32 * c) = value }
+            for c in 0..GROUPS {
+                if 32 * (c as u32) < d {
+                    let value = sums[r][c] * inverse;
+                    // SAFETY: a row of o; the column is this lane's.
+                    unsafe { *o.add(at * d as usize + lane as usize + 32 * c) = value }
+                }
             }
             if lane == 0 {
                 // SAFETY: a row of lse.
@@ -175,30 +170,4 @@ unsafe fn forward<const C: usize>(
             }
         }
     }
-}
-
-macro_rules! entries {
-    ($($name:ident: $columns:literal;)*) => {$(
-        /// Rung 1.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "ptx-kernel" fn $name(
-            q: *const f32, k: *const f32, v: *const f32, o: *mut f32, lse: *mut f32,
-            cu_queries: *const i32, cu_keys: *const i32, queries: u32, keys: u32, group: u32,
-            left: i32, right: i32, scale: f32, cap: f32,
-        ) {
-            // SAFETY: the launch gives what `forward` asks for.
-            unsafe {
-                forward::<$columns>(q, k, v, o, lse, cu_queries, cu_keys, queries, keys, group,
-                    left, right, scale, cap);
-            }
-        }
-    )*};
-}
-
-entries! {
-    flash_forward_f32_32: 1;
-    flash_forward_f32_64: 2;
-    flash_forward_f32_96: 3;
-    flash_forward_f32_128: 4;
-    flash_forward_f32_256: 8;
 }

@@ -6,7 +6,7 @@ use kernels_host::{Buffer, Device, Result, Vm};
 use proptest::prelude::*;
 use reference::View;
 use reference::attention::{self as oracle, Batch, Method};
-use reference::cases::{Rng, normal};
+use reference::cases::{Rng, mixed_up_to, normal};
 use reference::numbers::{BoundedTensor, Element, Precision};
 use std::sync::Arc;
 
@@ -106,6 +106,19 @@ impl<T: Number> Case<T> {
     pub(crate) fn draw(plan: &Plan, seed: u64) -> Case<T> {
         let mut rng = Rng::new(seed);
         let mut tensor = |rows: usize| normal::<T>(&mut rng, rows * plan.head_size, 1.0);
+        Case {
+            q: tensor(plan.query_rows()),
+            k: tensor(plan.key_rows()),
+            v: tensor(plan.key_rows()),
+            plan: plan.clone(),
+        }
+    }
+
+    /// Rows of very different scales, up to `top`, and patterns: outliers, ties, subnormal numbers,
+    /// negative zeros.
+    pub(crate) fn mixed(plan: &Plan, seed: u64, top: f64) -> Case<T> {
+        let mut rng = Rng::new(seed);
+        let mut tensor = |rows: usize| mixed_up_to::<T>(&mut rng, rows, plan.head_size, top);
         Case {
             q: tensor(plan.query_rows()),
             k: tensor(plan.key_rows()),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 for_each_type! {
     within_the_bound;
     every_kernel_with_every_option;
+    rows_of_mixed_scales;
     the_same_bits_on_every_schedule;
     constant_values_give_the_constant;
 }
@@ -34,6 +35,17 @@ fn every_kernel_with_every_option<T: Number>() {
             right: None,
         });
         check::<T>(&plan, 2);
+    }
+}
+
+/// Rows at 1e-3, 1 and 1e3 in one tensor: scores from nothing to a million.
+fn rows_of_mixed_scales<T: Number>() {
+    for (seed, head_size) in [(31, 32), (32, 64), (33, 128)] {
+        let mut plan = Plan::new(70, 150, head_size).causal();
+        plan.group = 2;
+        Case::<T>::mixed(&plan, seed, f64::INFINITY).check();
+        plan.options.softcap = Some(20.0);
+        Case::<T>::mixed(&plan, seed, f64::INFINITY).check();
     }
 }
 

@@ -22,6 +22,7 @@ macro_rules! for_each_type {
 
 mod backward;
 mod case;
+mod counted;
 mod forward;
 mod refusals;
 mod traps;

@@ -12,6 +12,8 @@ for_each_type! {
     a_window_that_leaves_the_first_tile_empty;
     scores_of_ten_thousand;
     poison_behind_the_mask;
+    poison_outside_the_window;
+    poison_in_other_sequences;
     only_minus_infinity;
     nan_that_is_seen;
 }
@@ -116,6 +118,81 @@ fn poison_behind_the_mask<T: Number>() {
             }
         }
     }
+}
+
+/// NaN in keys and values that no query of the case sees, before and after its window, in whole
+/// tiles and in parts of tiles: the same bits as with zeros there.
+fn poison_outside_the_window<T: Number>() {
+    let mut plan = Plan::new(60, 260, 64);
+    plan.kv_heads = 2;
+    plan.options.window = Some(Window {
+        left: Some(40),
+        right: Some(7),
+    });
+    // Queries stand at 200..260 and see the keys 160..260; without the last rows, to 240.
+    plan.lengths = vec![(60, 260)];
+    let mut clean = Case::<T>::draw(&plan, 21);
+    let mut poisoned = clean.clone();
+    for head in 0..2 {
+        for key in 0..160 {
+            let row = plan.key_row(0, head, key);
+            let part = row * 64..(row + 1) * 64;
+            clean.k[part.clone()].fill(T::from_f64(0.0));
+            clean.v[part.clone()].fill(T::from_f64(0.0));
+            poisoned.k[part.clone()].fill(T::from_f64(f64::NAN));
+            poisoned.v[part].fill(T::from_f64(f64::INFINITY));
+        }
+    }
+    let expected = clean.check();
+    assert!(poisoned.on_vm() == expected);
+    // A key that the first queries see and the last do not.
+    let mut poisoned = clean.clone();
+    for head in 0..2 {
+        let row = plan.key_row(0, head, 170);
+        poisoned.k[row * 64..(row + 1) * 64].fill(T::from_f64(f64::NAN));
+        poisoned.v[row * 64..(row + 1) * 64].fill(T::from_f64(f64::NAN));
+    }
+    let got = poisoned.on_vm();
+    for head in 0..2 {
+        for query in 0..60 {
+            let row = plan.query_row(0, head, query);
+            let part = row * 64..(row + 1) * 64;
+            if query <= 10 {
+                assert!(got.lse[row].is_nan() && got.o[part].iter().all(|o| o.to_f64().is_nan()));
+            } else {
+                assert!(got.lse[row].to_bits() == expected.lse[row].to_bits());
+                assert!(got.o[part.clone()] == expected.o[part], "query {query}");
+            }
+        }
+    }
+}
+
+/// NaN in the sequences before and after, whose rows lie next to a sequence's own and in its tiles.
+fn poison_in_other_sequences<T: Number>() {
+    let mut plan = Plan::new(1, 1, 32).causal();
+    plan.packed = true;
+    (plan.group, plan.kv_heads) = (2, 2);
+    plan.lengths = vec![(5, 9), (21, 43), (3, 4)];
+    let clean = Case::<T>::draw(&plan, 22);
+    let expected = clean.check();
+    let rows = |n: usize| n * 32;
+    let own_q = rows(plan.query_row(1, 0, 0))..rows(plan.query_row(2, 0, 0));
+    let own_k = rows(plan.key_row(1, 0, 0))..rows(plan.key_row(2, 0, 0));
+    let poison = |values: &mut Vec<T>, own: &std::ops::Range<usize>| {
+        for (i, x) in values.iter_mut().enumerate() {
+            if !own.contains(&i) {
+                *x = T::from_f64(f64::NAN);
+            }
+        }
+    };
+    let mut poisoned = clean.clone();
+    poison(&mut poisoned.q, &own_q);
+    poison(&mut poisoned.k, &own_k);
+    poison(&mut poisoned.v, &own_k);
+    let got = poisoned.on_vm();
+    assert!(got.o[own_q.clone()] == expected.o[own_q.clone()]);
+    let own = own_q.start / 32..own_q.end / 32;
+    assert!(got.lse[own.clone()] == expected.lse[own]);
 }
 
 /// Keys that give −inf: as if they were not there; a row with nothing else gives 0 and −inf.

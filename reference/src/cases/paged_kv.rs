@@ -258,7 +258,8 @@ impl Cache {
 /// quantised one its other components.
 fn token_of(rng: &mut Rng, shape: &Shape, output: DType) -> (Vec<f32>, Vec<f32>) {
     let (heads, d) = (shape.kv_heads, shape.head_size);
-    let stored = shape.format == Format::Float(DType::F16);
+    // The zero point of a constant int4 vector is that constant, in f16.
+    let stored = matches!(shape.format, Format::Float(DType::F16) | Format::Int4);
     let mut rows = |narrow: bool| -> Vec<f32> {
         match narrow {
             // Within half of f16's range, which what is stored or comes out as f16 must not leave.

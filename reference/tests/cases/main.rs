@@ -14,8 +14,8 @@ use reference::cases::tree::TreeWalk;
 use reference::cases::tree_attention::TreeAttention;
 use reference::cases::tree_sampling::TreeSampling;
 use reference::cases::{Case, Rng, build};
-use reference::numbers::{BoundedTensor, Element};
-use reference::paged_kv::Format;
+use reference::numbers::{Bounded, BoundedTensor, Element};
+use reference::paged_kv::{Format, PageShape, PageStore, judge_append};
 
 /// Seeds per family and type: enough that every option comes up some times.
 const SEEDS: u64 = 60;
@@ -202,7 +202,7 @@ fn appends<T: Element>() {
     for case in cases::<PagedAppend<T>>() {
         let right = case.oracle().unwrap();
         let size = case.before_k.shape().heads * case.before_k.shape().head_size;
-        let write = |before: &reference::paged_kv::PageStore, tokens: &BoundedTensor| {
+        let write = |before: &PageStore, tokens: &BoundedTensor| {
             let mut after = before.clone();
             let values: Vec<f32> = tokens.values().map(|x| x as f32).collect();
             for (token, &slot) in values.chunks(size).zip(&case.slots) {
@@ -234,6 +234,33 @@ fn append_cases() {
     appends::<f32>();
     appends::<f16>();
     appends::<bf16>();
+}
+
+#[test]
+fn pages_that_do_not_fit_are_errors_that_name_the_argument() {
+    let shape = PageShape {
+        pages: 2,
+        page: 2,
+        heads: 1,
+        head_size: 3,
+    };
+    let before = PageStore::new(shape, Format::Int8).unwrap();
+    let token = |tokens: usize| {
+        BoundedTensor::new("k", &[tokens, 1, 3], vec![Bounded::exact(0.0); 3 * tokens]).unwrap()
+    };
+    let about = |expected: &BoundedTensor, slots: &[usize], found: &PageStore| {
+        judge_append(&before, expected, slots, &found.pages())
+            .unwrap_err()
+            .about()
+    };
+    assert_eq!(about(&token(1), &[4], &before), "slots");
+    assert_eq!(about(&token(2), &[0], &before), "expected");
+    let other = PageStore::new(shape, Format::Int4).unwrap();
+    assert_eq!(about(&token(1), &[0], &other), "pages");
+    let fewer = PageStore::new(PageShape { pages: 1, ..shape }, Format::Int8).unwrap();
+    assert_eq!(about(&token(1), &[0], &fewer), "pages");
+    let mut store = before.clone();
+    assert_eq!(store.poison(4).unwrap_err().about(), "slot");
 }
 
 #[test]

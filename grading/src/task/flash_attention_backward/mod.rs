@@ -1,0 +1,29 @@
+//! `flash-attention-backward`.
+
+mod builtin;
+mod cases;
+mod checks;
+mod honest;
+mod properties;
+mod spec;
+mod traps;
+
+use super::Task;
+
+/// The task.
+pub fn task() -> Task {
+    let mut checks = checks::checks();
+    checks.extend(properties::properties());
+    checks.extend(traps::traps());
+    Task {
+        spec: &spec::SPEC,
+        checks,
+        oracle: cases::oracle,
+        place: cases::place,
+        cost: cases::cost,
+        example: cases::example,
+        mistakes: honest::MISTAKES,
+        honest: honest::honest,
+        builtin: Some(builtin::call),
+    }
+}

@@ -1,0 +1,270 @@
+//! Values, odd values and levels.
+
+use super::cases::{call, drawn, ordinary};
+use crate::submission::Call;
+use crate::task::attention::{Draft, Shape};
+use crate::task::common::{self, Ordinary};
+use crate::task::{Budget, Check, Dims, Kind, Stop, fixed};
+use crate::tensor::DType;
+use reference::attention::Window;
+use reference::cases::Rng;
+
+/// Sizes of an ordinary case: around tiles of 32, 64 and 128, Nq and Nk apart.
+fn draw(rng: &mut Rng, budget: Budget) -> Dims {
+    let most = budget.pick(70, 200) as u64;
+    let length = |rng: &mut Rng| rng.choose(&[1, 13, 31, 33, 64, 65, most]);
+    Dims::of([
+        ("B", rng.between(1, 2) as u64),
+        ("Hq", 1),
+        ("Hkv", 1),
+        ("Nq", length(rng)),
+        ("Nk", length(rng).max(2)),
+        ("D", rng.choose(&[32, 64])),
+    ])
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut checks = common::checks(Ordinary {
+        draw,
+        make: ordinary,
+        counted: |_, _| {
+            let sizes = [("B", 1), ("Hq", 2), ("Hkv", 1)];
+            let lengths = [("Nq", 128), ("Nk", 128), ("D", 64)];
+            let dims = Dims::of(sizes);
+            lengths
+                .iter()
+                .fold(dims, |dims, (name, n)| dims.with(name, *n))
+        },
+    });
+    checks.push(
+        Check::new(
+            Kind::Values,
+            "f32",
+            "o and lse of f32 tensors of mixed scales, causal or not",
+            draw,
+            |session, dims, rng| {
+                let call = ordinary(dims, rng).ok_or(Stop::Unfit)?;
+                session.judge_values(&call).map(drop)
+            },
+        )
+        .cases(3, 20),
+    );
+    checks.extend(levels());
+    checks.extend(odd());
+    checks
+}
+
+fn of_type(dtype: DType) -> impl Fn(&Dims, &mut Rng) -> Option<Call> + Send + Sync {
+    move |dims, rng| {
+        let draft = drawn(dims, rng);
+        Some(call(&Draft { dtype, ..draft }))
+    }
+}
+
+/// Dims with another head size.
+fn heads_of(d: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
+    move |rng, budget| {
+        let dims = draw(rng, budget).with("D", d).with("B", 1);
+        let longest = (dims.get("Nk") as u64).min(33);
+        dims.with("Nq", 17).with("Nk", longest)
+    }
+}
+
+/// Sequences of lengths that differ, one of them empty where there is room.
+pub(super) fn packed(dims: &Dims, rng: &mut Rng) -> Shape {
+    let count = dims.get("B").max(2);
+    let mut lengths: Vec<(usize, usize)> = (0..count)
+        .map(|_| {
+            let most = |name: &str| dims.get(name).max(2);
+            (rng.between(1, most("Nq")), rng.between(1, most("Nk")))
+        })
+        .collect();
+    if count > 2 {
+        lengths[1].0 = 0;
+    }
+    Shape {
+        lengths,
+        packed: true,
+        ..Draft::dense(dims)
+    }
+}
+
+fn levels() -> Vec<Check> {
+    let level = |name, level, says, dtype| {
+        Check::judged(Kind::Level, name, says, draw, of_type(dtype)).at(level)
+    };
+    let head_size = |name, d| {
+        let says = "another head size, in bf16";
+        Check::judged(Kind::Level, name, says, heads_of(d), of_type(DType::Bf16))
+            .at("head-sizes")
+            .cases(1, 3)
+    };
+    let grouped = fixed([
+        ("B", 1),
+        ("Hq", 6),
+        ("Hkv", 2),
+        ("Nq", 19),
+        ("Nk", 40),
+        ("D", 32),
+    ]);
+    let optioned = fixed([
+        ("B", 1),
+        ("Hq", 2),
+        ("Hkv", 1),
+        ("Nq", 70),
+        ("Nk", 90),
+        ("D", 32),
+    ]);
+    vec![
+        level("f16", "16-bit", "tensors in f16", DType::F16).cases(2, 8),
+        level("bf16", "16-bit", "tensors in bf16", DType::Bf16).cases(2, 8),
+        head_size("d-96", 96),
+        head_size("d-128", 128),
+        head_size("d-256", 256),
+        Check::judged(
+            Kind::Level,
+            "gqa",
+            "three query heads read each KV head",
+            grouped,
+            ordinary,
+        )
+        .at("gqa")
+        .cases(1, 4),
+        Check::judged(
+            Kind::Level,
+            "window",
+            "keys near a query's position only, on either side or both",
+            optioned,
+            |dims, rng| {
+                let mut draft = drawn(dims, rng);
+                let side = |rng: &mut Rng| rng.chance(0.7).then(|| rng.below(40));
+                draft.options.window = Some(Window {
+                    left: side(rng).or(Some(5)),
+                    right: side(rng),
+                    sinks: 0,
+                });
+                Some(call(&draft))
+            },
+        )
+        .at("window")
+        .cases(2, 8),
+        Check::judged(
+            Kind::Level,
+            "softcap",
+            "scores capped smoothly",
+            optioned_again(),
+            |dims, rng| {
+                let mut draft = drawn(dims, rng);
+                draft.options.softcap = Some(rng.choose(&[0.5, 5.0, 30.0]));
+                Some(call(&draft))
+            },
+        )
+        .at("softcap")
+        .cases(2, 8),
+        Check::judged(
+            Kind::Level,
+            "variable-length",
+            "sequences of different lengths end to end, some without queries",
+            fixed([
+                ("B", 3),
+                ("Hq", 2),
+                ("Hkv", 1),
+                ("Nq", 40),
+                ("Nk", 70),
+                ("D", 32),
+            ]),
+            |dims, rng| {
+                let mut draft = Draft::drawn(packed(dims, rng), rng);
+                draft.options.causal = rng.chance(0.5);
+                Some(call(&draft))
+            },
+        )
+        .at("variable-length")
+        .ops(&["forward-packed"])
+        .cases(2, 8),
+    ]
+}
+
+fn optioned_again() -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
+    fixed([
+        ("B", 1),
+        ("Hq", 2),
+        ("Hkv", 1),
+        ("Nq", 33),
+        ("Nk", 50),
+        ("D", 32),
+    ])
+}
+
+fn odd() -> Vec<Check> {
+    let small = || {
+        fixed([
+            ("B", 1),
+            ("Hq", 2),
+            ("Hkv", 2),
+            ("Nq", 9),
+            ("Nk", 21),
+            ("D", 32),
+        ])
+    };
+    vec![
+        Check::judged(
+            Kind::Odd,
+            "no-keys-for-some",
+            "a query that sees nothing has o = 0 and lse = −inf",
+            fixed([
+                ("B", 1),
+                ("Hq", 1),
+                ("Hkv", 1),
+                ("Nq", 40),
+                ("Nk", 22),
+                ("D", 32),
+            ]),
+            |dims, rng| {
+                let mut draft = Draft::normal(Draft::dense(dims), rng);
+                draft.options.causal = true;
+                Some(call(&draft))
+            },
+        ),
+        Check::judged(
+            Kind::Odd,
+            "nan-in-a-key",
+            "a NaN in a key makes the o and lse of the queries that see it NaN, and no others",
+            small(),
+            |dims, rng| {
+                let mut draft = Draft::normal(Draft::dense(dims), rng);
+                draft.options.causal = true;
+                let nk = dims.get("Nk");
+                let at = nk - nk.min(3);
+                draft.k[at * dims.get("D")] = f64::NAN;
+                Some(call(&draft))
+            },
+        ),
+        Check::judged(
+            Kind::Odd,
+            "nan-in-a-value",
+            "a NaN in v makes that component NaN for the queries that see it",
+            small(),
+            |dims, rng| {
+                let mut draft = Draft::normal(Draft::dense(dims), rng);
+                let at = rng.below(draft.v.len());
+                draft.v[at] = f64::NAN;
+                Some(call(&draft))
+            },
+        ),
+        Check::judged(
+            Kind::Odd,
+            "infinite-score",
+            "a score of +inf counts as NaN does",
+            small(),
+            |dims, rng| {
+                let mut draft = Draft::normal(Draft::dense(dims), rng);
+                let d = dims.get("D");
+                draft.q[0] = 2.0;
+                draft.k[d] = f64::INFINITY;
+                // The other queries' scores are −inf or +inf by the sign of their first component.
+                Some(call(&draft))
+            },
+        ),
+    ]
+}

@@ -1,0 +1,208 @@
+//! What can go wrong.
+
+use crate::task::Mistake;
+
+pub(super) const MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "kv-head-modulo",
+        caught_by: &["grouped-heads"],
+        says: "query head h reads KV head h mod Hkv",
+        mend: "neighbouring query heads share a KV head: ⌊h / (Hq/Hkv)⌋",
+    },
+    Mistake {
+        name: "pages-in-order",
+        caught_by: &["pages-anywhere"],
+        says: "pages are taken in their own order, not in the block table's",
+        mend: "page = block_table[b, token / page_size]",
+    },
+    Mistake {
+        name: "table-packed",
+        caught_by: &["rows-of-the-table"],
+        says: "rows of the block table are taken to lie end to end, without their padding",
+        mend: "row b begins at b·maxp",
+    },
+    Mistake {
+        name: "last-page-read-whole",
+        caught_by: &["partial-last-page"],
+        says: "all slots of the last page are read, also those behind the last token",
+        mend: "mask tokens from seq_len on",
+    },
+    Mistake {
+        name: "last-token-missed",
+        caught_by: &["newest-token"],
+        says: "the newest token is not attended to",
+        mend: "a query sees the token at its own position: seq_len counts it",
+    },
+    Mistake {
+        name: "unused-slots-multiplied",
+        caught_by: &["nan-in-unused-slots"],
+        says: "slots behind the last token are multiplied by a weight of 0: NaN there is read",
+        mend: "skip them, or load zeros in their place",
+    },
+    Mistake {
+        name: "empty-divided",
+        caught_by: &["empty-sequence"],
+        says: "a sequence without tokens gets 0/0",
+        mend: "where nothing is seen write o = 0 and lse = −inf",
+    },
+    Mistake {
+        name: "parts-not-rescaled",
+        caught_by: &["merged-parts"],
+        says: "parts of a sequence are added up as if they had one maximum",
+        mend: "weigh each part by exp(its maximum − the greatest), sums and outputs alike",
+    },
+    Mistake {
+        name: "scale-forgotten",
+        caught_by: &["scale-as-given"],
+        says: "scores are not scaled",
+        mend: "multiply q·k by scale",
+    },
+    Mistake {
+        name: "scale-of-the-page",
+        caught_by: &["scale-of-each-token"],
+        says: "one scale is used for all tokens of a page",
+        mend: "each token and head has its own scale",
+    },
+    Mistake {
+        name: "codes-unsigned",
+        caught_by: &["signed-codes"],
+        says: "int8 codes are read as unsigned",
+        mend: "codes run from −127 to 127",
+    },
+    Mistake {
+        name: "nibbles-swapped",
+        caught_by: &["low-nibble-first", "low-nibble-first-stored"],
+        says: "the high nibble is taken for the first of two codes",
+        mend: "the low nibble comes first",
+    },
+    Mistake {
+        name: "zero-point-ignored",
+        caught_by: &["zero-point"],
+        says: "int4 codes are not shifted by their zero point",
+        mend: "value = (code − zero)·scale",
+    },
+    Mistake {
+        name: "window-short",
+        caught_by: &["window-edge"],
+        says: "the window is one token short",
+        mend: "keep token ≥ position − window",
+    },
+    Mistake {
+        name: "sinks-forgotten",
+        caught_by: &["first-tokens-kept"],
+        says: "the first tokens are not kept outside the window",
+        mend: "tokens below `sinks` are seen whatever the window",
+    },
+    Mistake {
+        name: "softcap-missing",
+        caught_by: &["capped-scores"],
+        says: "the softcap is not applied",
+        mend: "s ← c·tanh(s/c) on the scaled score",
+    },
+    Mistake {
+        name: "sink-logit-forgotten",
+        caught_by: &["learned-logit"],
+        says: "the learned logit does not join the softmax",
+        mend: "add exp(sink − m) to the sum, and nothing to the output",
+    },
+    Mistake {
+        name: "sink-logit-not-in-lse",
+        caught_by: &["learned-logit"],
+        says: "the learned logit is left out of lse",
+        mend: "lse is of the sum that the output was divided by",
+    },
+    Mistake {
+        name: "chunk-from-the-beginning",
+        caught_by: &["chunk-at-the-end"],
+        says: "the queries of a chunk are taken to stand at the beginning of their sequence",
+        mend: "query i of n stands at token seq_len − n + i",
+    },
+    Mistake {
+        name: "one-slot-late",
+        caught_by: &["slot-of-each-token"],
+        says: "tokens are written one slot late: the length was counted up first",
+        mend: "write to the slot that is given",
+    },
+    Mistake {
+        name: "slots-in-order",
+        caught_by: &["slot-of-each-token"],
+        says: "tokens are written to the first slots, in order",
+        mend: "write to the slot that is given",
+    },
+    Mistake {
+        name: "bf16-truncated",
+        caught_by: &["rounded-to-nearest"],
+        says: "bf16 is made by cutting f32 off",
+        mend: "round to nearest, halves to even",
+    },
+    Mistake {
+        name: "scale-not-rounded-first",
+        caught_by: &["scale-rounded-first"],
+        says: "codes are made with the scale before it is rounded to f16",
+        mend: "round the scale to f16, then divide by that",
+    },
+    Mistake {
+        name: "half-away-from-zero",
+        caught_by: &["half-to-even"],
+        says: "halves are rounded away from zero",
+        mend: "round halves to even (cvt.rni)",
+    },
+    Mistake {
+        name: "truncated",
+        caught_by: &["half-to-even"],
+        says: "codes are cut off instead of rounded",
+        mend: "round halves to even (cvt.rni)",
+    },
+    Mistake {
+        name: "greatest-not-absolute",
+        caught_by: &["negative-vector"],
+        says: "the scale is made from the greatest component, not from the greatest magnitude",
+        mend: "scale = f16(max|x|/127)",
+    },
+    Mistake {
+        name: "zero-divided",
+        caught_by: &["vector-of-zeros"],
+        says: "a vector of zeros is divided by its scale of 0",
+        mend: "scale 0, codes 0",
+    },
+    Mistake {
+        name: "constant-divided",
+        caught_by: &["constant-vector"],
+        says: "a constant vector is divided by a scale of 0",
+        mend: "max = min: scale 1, zero point −x",
+    },
+    Mistake {
+        name: "unused-nibble",
+        caught_by: &["odd-head-size"],
+        says: "with an odd D the last nibble is not 0",
+        mend: "write 0 into the nibble that holds no code",
+    },
+    Mistake {
+        name: "not-rotated",
+        caught_by: &["keys-turned"],
+        says: "keys are stored as they come",
+        mend: "rotate them first, values not",
+    },
+    Mistake {
+        name: "other-pairs",
+        caught_by: &["keys-turned"],
+        says: "the other pairs of components are turned",
+        mend: "`half` turns f with f + D/2, `interleaved` 2f with 2f + 1",
+    },
+    Mistake {
+        name: "turned-backwards",
+        caught_by: &["keys-turned"],
+        says: "the rotation has the other sign",
+        mend: "(a, b) ← (a·cos − b·sin, b·cos + a·sin)",
+    },
+    Mistake::near("exp2-folded", "exponentials are powers of 2"),
+    Mistake::near(
+        "merged-by-lse",
+        "a sequence is split into parts of 32 tokens, merged with their maxima",
+    ),
+    Mistake::near(
+        "scale-distributed",
+        "an int4 value is code·scale − zero·scale, by a fused multiply-add",
+    ),
+    Mistake::near("rotated-by-fma", "the rotation uses fused multiply-adds"),
+];

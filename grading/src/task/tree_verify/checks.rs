@@ -1,0 +1,471 @@
+//! Values, odd values, properties and levels.
+
+use super::attention::{self, drawn};
+use super::oracle::is_decided;
+use super::walks::{Draft, Item, Sampling, following, random};
+use crate::submission::{Call, Named};
+use crate::task::common::{self, Ordinary};
+use crate::task::{Budget, Check, Dims, Kind, Session, Stop, fixed};
+use crate::tensor::DType;
+use crate::verdict::Verdict;
+use half::bf16;
+use reference::attention::Window;
+use reference::cases::Rng;
+use reference::lm::{HashModel, Model, greedy};
+use std::collections::HashSet;
+
+fn draw(rng: &mut Rng, budget: Budget) -> Dims {
+    let nodes = rng.between(2, budget.pick(24, 80)) as u64;
+    Dims::of([("B", rng.between(1, 3) as u64), ("N", nodes), ("V", 50)])
+}
+
+/// Random items of the same size.
+fn ordinary(dims: &Dims, rng: &mut Rng) -> Option<Call> {
+    Some(accepting(dims, rng).call())
+}
+
+pub(super) fn accepting(dims: &Dims, rng: &mut Rng) -> Draft {
+    let (nodes, vocabulary) = (dims.get("N"), dims.get("V").max(2));
+    let items = (0..dims.get("B")).map(|_| random(rng, nodes, vocabulary));
+    Draft::new(vocabulary, items.collect())
+}
+
+/// Sizes of tree attention, some replaced.
+pub(super) fn attending(
+    changes: &'static [(&'static str, u64)],
+) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
+    move |_, _| {
+        let dims = Dims::of([("B", 2), ("prefix", 37), ("N", 13), ("page", 16), ("D", 64)]);
+        let dims = dims.with("Hq", 2).with("Hkv", 2);
+        changes
+            .iter()
+            .fold(dims, |dims, (name, n)| dims.with(name, *n))
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut checks = common::checks(Ordinary {
+        draw,
+        make: ordinary,
+        counted: |_, _| Dims::of([("B", 2), ("N", 16), ("V", 4096)]),
+    });
+    checks.push(
+        Check::judged(
+            Kind::Values,
+            "greedy",
+            "accepted nodes, tokens and bonus of random trees",
+            draw,
+            ordinary,
+        )
+        .cases(6, 40),
+    );
+    checks.extend(levels());
+    checks.extend(odd());
+    checks.extend(properties());
+    checks
+}
+
+fn levels() -> Vec<Check> {
+    let typed = |dtype| {
+        move |dims: &Dims, rng: &mut Rng| {
+            let mut draft = accepting(dims, rng);
+            draft.dtype = dtype;
+            Some(draft.call())
+        }
+    };
+    vec![
+        Check::judged(Kind::Level, "f16", "logits in f16", draw, typed(DType::F16)).at("16-bit"),
+        Check::judged(
+            Kind::Level,
+            "bf16",
+            "logits in bf16",
+            draw,
+            typed(DType::Bf16),
+        )
+        .at("16-bit"),
+        Check::judged(
+            Kind::Level,
+            "ragged",
+            "items of different sizes, one without nodes",
+            fixed([("N", 20), ("V", 40)]),
+            |dims, rng| {
+                let (nodes, vocabulary) = (dims.get("N"), dims.get("V").max(2));
+                let sizes = [nodes, 0, 1, nodes.div_ceil(2)];
+                let items = sizes.map(|n| random(rng, n, vocabulary));
+                Some(Draft::new(vocabulary, items.into()).call())
+            },
+        )
+        .at("ragged")
+        .cases(2, 6),
+        Check::judged(
+            Kind::Level,
+            "n-1024",
+            "trees of 1024 nodes",
+            fixed([("B", 1), ("N", 1024), ("V", 16)]),
+            ordinary,
+        )
+        .at("n-1024")
+        .cases(1, 2),
+        Check::judged(
+            Kind::Level,
+            "slots",
+            "the slots of accepted nodes, in order",
+            draw,
+            |dims, rng| {
+                let mut draft = accepting(dims, rng);
+                draft.with_slots = true;
+                Some(draft.call())
+            },
+        )
+        .at("slots")
+        .cases(2, 6),
+        Check::judged(
+            Kind::Level,
+            "stop-tokens",
+            "tokens that end the text",
+            draw,
+            |dims, rng| {
+                let mut draft = accepting(dims, rng);
+                draft.stop = (0..4).map(|_| rng.below(draft.vocabulary) as i32).collect();
+                Some(draft.call())
+            },
+        )
+        .at("stop-tokens")
+        .cases(2, 6),
+        Check::judged(
+            Kind::Level,
+            "mask",
+            "ancestors-or-self as bits, and depths",
+            fixed([("B", 2), ("N", 70), ("V", 4)]),
+            |dims, rng| Some(accepting(dims, rng).mask()),
+        )
+        .at("mask")
+        .ops(&["mask"])
+        .cases(2, 6),
+        Check::judged(
+            Kind::Level,
+            "attention",
+            "one query a node over prefix and tree, in f16",
+            attending(&[]),
+            attention::ordinary,
+        )
+        .at("attention")
+        .ops(&["attention"])
+        .cases(1, 4),
+        Check::judged(
+            Kind::Level,
+            "attention-bf16-gqa",
+            "four query heads a KV head, bf16, pages of 4",
+            attending(&[("Hq", 8), ("page", 4)]),
+            |dims, rng| Some(attention::call(&drawn::<bf16>(dims, rng))),
+        )
+        .at("attention")
+        .ops(&["attention"])
+        .cases(1, 4),
+        Check::judged(
+            Kind::Level,
+            "attention-window",
+            "a window of positions, by depth",
+            attending(&[("N", 20)]),
+            |dims, rng| {
+                let mut case = drawn::<half::f16>(dims, rng);
+                case.options.window = Some(Window::last(rng.between(3, 9)));
+                Some(attention::call(&case))
+            },
+        )
+        .at("window")
+        .ops(&["attention"])
+        .cases(1, 4),
+        Check::judged(
+            Kind::Level,
+            "sampling",
+            "the sampled walk of given random numbers",
+            fixed([("B", 2), ("N", 12), ("V", 24)]),
+            |dims, rng| sampled(dims, rng, true),
+        )
+        .at("sampling")
+        .ops(&["sample"])
+        .cases(3, 12),
+        Check::judged(
+            Kind::Level,
+            "sampling-certain-draft",
+            "a draft that was certain of each child",
+            fixed([("B", 2), ("N", 12), ("V", 24)]),
+            |dims, rng| sampled(dims, rng, false),
+        )
+        .at("sampling")
+        .ops(&["sample"])
+        .cases(2, 8),
+    ]
+}
+
+/// A number in [0, 1) that f32 holds.
+pub(super) fn unit(rng: &mut Rng) -> f32 {
+    rng.below(1 << 24) as f32 / (1 << 24) as f32
+}
+
+/// A distribution.
+pub(super) fn distribution(rng: &mut Rng, vocabulary: usize) -> Vec<f32> {
+    let weights: Vec<f64> = (0..vocabulary)
+        .map(|_| (2.0 * rng.normal()).exp())
+        .collect();
+    let sum: f64 = weights.iter().sum();
+    weights.into_iter().map(|w| (w / sum) as f32).collect()
+}
+
+/// A call of sampling whose every step the bounds decide.
+pub(super) fn sampled(dims: &Dims, rng: &mut Rng, with_draft: bool) -> Option<Call> {
+    let mut base = accepting(dims, rng);
+    let rows: usize = base.items.iter().map(|item| 1 + item.token.len()).sum();
+    let nodes = rows - base.items.len();
+    for item in &mut base.items {
+        item.logits.iter_mut().for_each(|x| *x = rng.normal() * 2.0);
+    }
+    for _ in 0..50 {
+        let draft = with_draft.then(|| {
+            let each = (0..rows).map(|_| distribution(rng, base.vocabulary));
+            each.collect::<Vec<_>>().concat()
+        });
+        base.sampling = Some(Sampling {
+            temperature: rng.choose(&[0.5, 1.0, 2.0]),
+            draft,
+            uniform: (0..nodes).map(|_| unit(rng)).collect(),
+            bonus_uniform: base.items.iter().map(|_| unit(rng)).collect(),
+        });
+        let call = base.call();
+        if is_decided(&call) {
+            return Some(call);
+        }
+    }
+    None
+}
+
+fn odd() -> Vec<Check> {
+    vec![
+        Check::judged(
+            Kind::Odd,
+            "row-without-a-token",
+            "a row of NaN and −inf yields no token: the walk stops there, and the bonus is −1",
+            fixed([("B", 2), ("N", 6), ("V", 12)]),
+            |dims, rng| {
+                let mut draft = accepting(dims, rng);
+                let odd = [f64::NAN, f64::NEG_INFINITY];
+                let row = &mut draft.items[0].logits[..dims.get("V").max(2)];
+                row.iter_mut().for_each(|x| *x = rng.choose(&odd));
+                Some(draft.call())
+            },
+        ),
+        Check::new(
+            Kind::Odd,
+            "cycle",
+            "a node that is its own parent is refused",
+            fixed([("N", 5), ("V", 8)]),
+            |session, dims, rng| {
+                let mut draft = accepting(&dims.clone().with("B", 1), rng);
+                let last = dims.get("N") - 1;
+                draft.items[0].parent[last] = last as i32;
+                session.refused(&draft.call(), "a node that is its own parent")
+            },
+        ),
+    ]
+}
+
+fn properties() -> Vec<Check> {
+    vec![
+        Check::new(
+            Kind::Property,
+            "equals-greedy-decoding",
+            "verified drafts of a model give the text that plain greedy decoding gives",
+            fixed([("N", 10), ("V", 30), ("length", 12)]),
+            decoding,
+        )
+        .cases(2, 8),
+        Check::new(
+            Kind::Property,
+            "renumbered",
+            "numbering the nodes otherwise, parents first, gives the same tokens",
+            fixed([("N", 24), ("V", 30)]),
+            renumbered,
+        )
+        .cases(1, 4),
+        Check::new(
+            Kind::Property,
+            "more-nodes",
+            "adding nodes never shortens the accepted text",
+            fixed([("N", 24), ("V", 30)]),
+            |session, dims, rng| {
+                let vocabulary = dims.get("V").max(2);
+                let whole = random(rng, dims.get("N"), vocabulary);
+                let half = dims.get("N").div_ceil(2);
+                let part = Item {
+                    token: whole.token[..half].to_vec(),
+                    parent: whole.parent[..half].to_vec(),
+                    logits: whole.logits[..(half + 1) * vocabulary].to_vec(),
+                };
+                let count = |outputs: Vec<Named>| outputs[2].tensor.to_f64()[0];
+                let few = session.judge(&Draft::new(vocabulary, vec![part]).call())?;
+                let many = session.judge(&Draft::new(vocabulary, vec![whole]).call())?;
+                let (few, many) = (count(few), count(many));
+                match many >= few {
+                    true => Ok(()),
+                    false => {
+                        let why = format!("{few} nodes accepted of half the tree, {many} of all");
+                        Err(Verdict::wrong(why).into())
+                    }
+                }
+            },
+        ),
+        Check::judged(
+            Kind::Property,
+            "chain",
+            "a tree that is one chain is verified as a chain",
+            fixed([("N", 12), ("V", 20)]),
+            |dims, rng| {
+                let nodes = dims.get("N");
+                let parent: Vec<i32> = (0..nodes as i32).map(|i| i - 1).collect();
+                let follow: Vec<usize> = (0..rng.between(0, nodes)).collect();
+                let item = following(rng, &parent, dims.get("V").max(2), &follow);
+                Some(Draft::new(dims.get("V").max(2), vec![item]).call())
+            },
+        )
+        .cases(2, 6),
+    ]
+}
+
+/// The tokens that an answer about one item adds to the text.
+fn added(outputs: &[Named]) -> Vec<i32> {
+    let read = |at: usize| outputs[at].tensor.to_vec::<i32>().unwrap_or_default();
+    let count = read(2)[0].max(0) as usize;
+    let mut tokens: Vec<i32> = read(1)[..count.min(read(1).len())].to_vec();
+    tokens.extend(read(3).first().filter(|bonus| **bonus >= 0));
+    tokens
+}
+
+fn decoding(session: &mut Session<'_>, dims: &Dims, rng: &mut Rng) -> Result<(), Stop> {
+    let (nodes, vocabulary) = (dims.get("N"), dims.get("V").max(2));
+    let length = dims.get("length");
+    let model = HashModel::new(rng.bits(), vocabulary).with_levels(129);
+    let prompt = vec![rng.below(vocabulary) as i32];
+    let right = greedy(&model, &prompt, length, &HashSet::new());
+    let mut text = prompt.clone();
+    while text.len() < prompt.len() + length {
+        let ahead = greedy(&model, &text, nodes, &HashSet::new());
+        let item = drafted(&model, &text, &ahead, nodes, rng);
+        let outputs = session.judge(&Draft::new(vocabulary, vec![item]).call())?;
+        let tokens = added(&outputs);
+        if tokens.is_empty() {
+            return Err(Verdict::wrong("nothing was added to the text").into());
+        }
+        text.extend(tokens);
+    }
+    let got = &text[prompt.len()..prompt.len() + length];
+    match got == right {
+        true => Ok(()),
+        false => {
+            let why = format!("the text is {got:?}, plain greedy decoding gives {right:?}");
+            Err(Verdict::wrong(why).into())
+        }
+    }
+}
+
+/// A tree that follows what the model will say, and strays.
+fn drafted(model: &HashModel, text: &[i32], ahead: &[i32], nodes: usize, rng: &mut Rng) -> Item {
+    let vocabulary = model.vocabulary();
+    let (mut token, mut parent) = (Vec::<i32>::new(), Vec::<i32>::new());
+    let (mut tip, mut spelled) = (-1_i32, 0);
+    for _ in 0..nodes {
+        let follow = spelled < ahead.len() && rng.chance(0.5);
+        let (above, next) = match follow {
+            true => (tip, ahead[spelled]),
+            false => (
+                rng.between(0, token.len()) as i32 - 1,
+                rng.below(vocabulary) as i32,
+            ),
+        };
+        if (0..token.len()).any(|i| parent[i] == above && token[i] == next) {
+            continue;
+        }
+        if above == tip && ahead.get(spelled) == Some(&next) {
+            (tip, spelled) = (token.len() as i32, spelled + 1);
+        }
+        token.push(next);
+        parent.push(above);
+    }
+    let mut logits: Vec<f64> = model.logits(text).into_iter().map(f64::from).collect();
+    for node in 0..token.len() {
+        let above = |at: &usize| usize::try_from(parent[*at]).ok();
+        let mut path: Vec<i32> = std::iter::successors(Some(node), above)
+            .map(|at| token[at])
+            .collect();
+        path.reverse();
+        let history = [text, &path].concat();
+        logits.extend(model.logits(&history).into_iter().map(f64::from));
+    }
+    Item {
+        token,
+        parent,
+        logits,
+    }
+}
+
+fn renumbered(session: &mut Session<'_>, dims: &Dims, rng: &mut Rng) -> Result<(), Stop> {
+    let vocabulary = dims.get("V").max(2);
+    let item = random(rng, dims.get("N"), vocabulary);
+    let nodes = item.token.len();
+    // A random order with parents first.
+    let mut order: Vec<usize> = Vec::with_capacity(nodes);
+    while order.len() < nodes {
+        let ready: Vec<usize> = (0..nodes)
+            .filter(|i| !order.contains(i))
+            .filter(|i| item.parent[*i] < 0 || order.contains(&(item.parent[*i] as usize)))
+            .collect();
+        order.push(rng.choose(&ready));
+    }
+    // Siblings with one token would change which is first: their order is kept out of it.
+    let twins = (0..nodes).any(|i| {
+        (0..i).any(|j| item.parent[i] == item.parent[j] && item.token[i] == item.token[j])
+    });
+    if twins {
+        return Err(Stop::Unfit);
+    }
+    let place = |old: i32| match usize::try_from(old) {
+        Ok(old) => order.iter().position(|o| *o == old).unwrap_or(0) as i32,
+        Err(_) => -1,
+    };
+    let mut logits = item.logits[..vocabulary].to_vec();
+    for old in &order {
+        logits.extend(&item.logits[(old + 1) * vocabulary..(old + 2) * vocabulary]);
+    }
+    let other = Item {
+        token: order.iter().map(|old| item.token[*old]).collect(),
+        parent: order.iter().map(|old| place(item.parent[*old])).collect(),
+        logits,
+    };
+    let here = added(&session.judge(&Draft::new(vocabulary, vec![item]).call())?);
+    let there = added(&session.judge(&Draft::new(vocabulary, vec![other]).call())?);
+    match here == there {
+        true => Ok(()),
+        false => {
+            let why = format!("{here:?} is accepted, and {there:?} when nodes are renumbered");
+            Err(Verdict::wrong(why).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::submission::OutputSpec;
+    use crate::tensor::Tensor;
+
+    /// What `added` reads by place is what the contract names there.
+    #[test]
+    fn outputs_lie_where_they_are_read() {
+        let mut rng = Rng::new(3);
+        let call = accepting(&Dims::of([("N", 4), ("V", 9)]), &mut rng).call();
+        let names: Vec<&str> = call.outputs.iter().map(|o: &OutputSpec| &*o.name).collect();
+        assert_eq!(names, ["node", "accepted", "count", "bonus"]);
+        let tensor = call.input("logits").map(Tensor::shape);
+        assert_eq!(tensor, Some(&[5, 9][..]));
+    }
+}
