@@ -2,7 +2,7 @@
 
 use crate::{
     Family, beam_search, flash_attention_backward, flash_attention_forward, layernorm_backward,
-    probes, softmax_topk, ternary_matmul,
+    paged_kv, probes, softmax_topk, ternary_matmul, tree_verify,
 };
 
 /// Every family there is.
@@ -11,7 +11,9 @@ pub const FAMILIES: &[Family] = &[
     flash_attention_backward::FAMILY,
     flash_attention_forward::FAMILY,
     layernorm_backward::FAMILY,
+    paged_kv::FAMILY,
     probes::FAMILY,
     softmax_topk::FAMILY,
     ternary_matmul::FAMILY,
+    tree_verify::FAMILY,
 ];

@@ -43,10 +43,12 @@ mod families;
 pub mod flash_attention_backward;
 pub mod flash_attention_forward;
 pub mod layernorm_backward;
+pub mod paged_kv;
 pub mod probes;
 pub mod softmax_topk;
 pub mod ternary_matmul;
 pub mod topk;
+pub mod tree_verify;
 
 pub use entry::{Entry, Family};
 #[cfg(not(target_arch = "nvptx64"))]

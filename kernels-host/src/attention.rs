@@ -105,6 +105,11 @@ impl Sequences {
     pub fn longest(&self) -> usize {
         self.longest
     }
+
+    /// The bounds, as kernels get them.
+    pub(crate) fn arg(&self) -> Arg {
+        Arg::from(&self.bounds)
+    }
 }
 
 /// What is asked for besides the tensors.

@@ -114,6 +114,34 @@ pub enum Error {
         /// The range.
         must_be: String,
     },
+    /// One number of a list outside its range.
+    #[error("`{name}`[{index}] is {got}; it must be {must_be}")]
+    Entry {
+        /// The list.
+        name: &'static str,
+        /// Which number, from 0.
+        index: usize,
+        /// Its value.
+        got: i64,
+        /// The range.
+        must_be: String,
+    },
+    /// The cache has no free page left.
+    #[error("out of pages: {asked} asked, {free} of {pages} free")]
+    OutOfPages {
+        /// Pages asked for.
+        asked: usize,
+        /// Pages that nobody holds.
+        free: usize,
+        /// All pages.
+        pages: usize,
+    },
+    /// A sequence that was removed, or is another cache's.
+    #[error("the cache has no sequence {number}; it was removed, or is another cache's")]
+    NoSequence {
+        /// Its number.
+        number: usize,
+    },
     /// More memory than there is, or than can be counted.
     #[error("cannot allocate {bytes} bytes on {device}: {why}")]
     Memory {

@@ -8,7 +8,7 @@
 //!   with the signature its own text declares.
 //! * [`launch`]: every launch is checked against that signature and the device's limits.
 //! * [`beam_search`], [`flash_attention_backward`], [`flash_attention_forward`],
-//!   [`layernorm_backward`], [`softmax_topk`], [`ternary_matmul`]: the kernels, a module a family;
+//!   [`layernorm_backward`], [`paged_kv`], [`softmax_topk`], [`ternary_matmul`], [`tree_verify`]: the kernels, a module a family;
 //!   [`attention`] is what those of attention are asked.
 
 pub mod attention;
@@ -24,9 +24,11 @@ mod footprint;
 mod kernel;
 mod launch;
 pub mod layernorm_backward;
+pub mod paged_kv;
 mod recorder;
 pub mod softmax_topk;
 pub mod ternary_matmul;
+pub mod tree_verify;
 mod vm;
 
 pub use buffer::{Buffer, Element};

@@ -111,12 +111,12 @@ pub(super) fn mixed<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
     }
 }
 
-/// A step at α = 0 with one EOS token, which counts: steps of one size differ in their data only.
+/// A step at α = 0 with at most one EOS token, which counts.
 pub(super) fn basic<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
     let step = mixed(dims, rng);
     let rules = Rules {
         alpha: 0.0,
-        eos: vec![step.vocabulary as i32 / 2],
+        eos: step.rules.eos.iter().copied().take(1).collect(),
         count_eos: true,
         min_length: 0,
         ..step.rules

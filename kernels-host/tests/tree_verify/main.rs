@@ -1,0 +1,32 @@
+//! Token trees on the PTX machine: masks, attention, acceptance and whole runs, against the oracles.
+
+mod attention;
+mod greedy;
+mod mask;
+mod refusals;
+mod runs;
+mod sampling;
+
+use kernels_host::tree_verify::TokenTree;
+use reference::cases::Rng;
+use reference::tree::Tree;
+
+/// The same tree for the kernels.
+fn token_tree(tree: &Tree) -> TokenTree {
+    TokenTree::new(tree.tokens(), &parents(tree)).unwrap()
+}
+
+fn parents(tree: &Tree) -> Vec<i32> {
+    let number = |parent: &Option<usize>| parent.map_or(-1, |parent| parent as i32);
+    tree.parents().iter().map(number).collect()
+}
+
+/// Parents of a random tree: bushy, or nearly a chain.
+fn random_parents(rng: &mut Rng, nodes: usize) -> Vec<i32> {
+    let chain = rng.unit();
+    let parent = |i: usize, rng: &mut Rng| match rng.chance(chain) {
+        true => i as i32 - 1,
+        false => rng.between(0, i) as i32 - 1,
+    };
+    (0..nodes).map(|i| parent(i, rng)).collect()
+}
