@@ -56,7 +56,8 @@ impl Draft for Guessing {
         let (mut tokens, mut parents, mut tip, mut spelled) = (Vec::new(), Vec::new(), -1, 0);
         for i in 0..nodes as i32 {
             if spelled < guide.len() && self.rng.chance(0.6) {
-                (tokens.push(guide[spelled]), parents.push(tip));
+                tokens.push(guide[spelled]);
+                parents.push(tip);
                 (tip, spelled) = (i, spelled + 1);
             } else {
                 tokens.push(self.rng.below(V) as i32);
