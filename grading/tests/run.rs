@@ -272,7 +272,7 @@ fn what_cannot_be_is_a_usage_error() {
         axpy.to_str().expect("a path"),
         two.to_str().expect("a path"),
     );
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 15] = [
         (&[], "required"),
         (&["none.ptx"], "none.ptx"),
         (&[two], "which entry? --entry one of fill, stop"),
@@ -293,6 +293,9 @@ fn what_cannot_be_is_a_usage_error() {
         (&[two, "--entry", "stop", "--grid", "0"], "grid"),
         (&[two, "--entry", "stop", "--grid", "2147483648"], "grid"),
         (&[two, "--entry", "stop", "--block", "1025"], "block"),
+        (&[two, "--entry", "stop", "--shared", "300000"], "shared"),
+        (&[two, "--entry", "stop", "--grid", "1,65536"], "grid"),
+        (&[two, "--entry", "stop", "--grid", "1,x"], "grid"),
     ];
     for (words, says) in cases {
         exits(&touchstone(folder.path(), words), 2, says);
@@ -320,14 +323,20 @@ fn text_that_is_no_ptx_and_instructions_nobody_knows_are_told_apart() {
         3,
         "frobnicate",
     );
-    // In the table, but not with a call to itself: refused at the launch.
+    // In the table, but not with these types: refused at the launch.
+    write(
+        "narrow.ptx",
+        "    .reg .b32 %r<3>;\n    cvta.global.u32 %r1, %r2;\n    ret;",
+    );
+    exits(&touchstone(folder.path(), &["narrow.ptx"]), 3, "32-bit");
+    // Calls without an end run out of stack.
     let recursive = ".version 7.0\n.target sm_80\n.address_size 64\n.func f()\n{\n    call f;\n    ret;\n}\n\
         .visible .entry k()\n{\n    call f;\n    ret;\n}\n";
     std::fs::write(folder.path().join("recursive.ptx"), recursive).expect("written");
     exits(
         &touchstone(folder.path(), &["recursive.ptx"]),
-        3,
-        "recursive.ptx",
+        1,
+        "stack of functions that call themselves",
     );
     exits(&touchstone(folder.path(), &["--isa"]), 0, "add");
 }

@@ -1,6 +1,7 @@
-//! What running, checking and counting cost: `cargo run --release -p simt --example checking`.
+//! What running, checking and counting cost: `cargo run --release -p simt --example checking`,
+//! with a part of a kernel's name after `--` for that one only.
 //!
-//! Each kernel runs without, with every checker and with counters, on one core. The best of some
+//! Each kernel runs without, with every checker and with counters, on one core. The best of many
 //! runs is shown in 10⁹ lane instructions a second, and the host memory the checkers kept for each
 //! byte of device memory. Of the attention kernels also how many times as long they take as the
 //! same arithmetic in plain Rust on one thread.
@@ -13,14 +14,12 @@ use std::hint::black_box;
 use workloads::attention::Attention;
 use workloads::{Mode, Workload, best, loops};
 
-const TIMES: u32 = 5;
-
 /// Shows a line; returns the seconds of a run without and with every checker.
 fn line(workload: &mut Workload) -> [f64; 2] {
     let work = workload.lane_instructions() as f64 / 1e9;
     let kept = workload.run(Mode::All).record_bytes;
-    let seconds = [Mode::None, Mode::All, Mode::Counters]
-        .map(|mode| best(TIMES, || drop(workload.run(mode))));
+    let seconds =
+        [Mode::None, Mode::All, Mode::Counters].map(|mode| best(|| drop(workload.run(mode))));
     let [none, all, counters] = seconds.map(|s| work / s);
     println!(
         "{:<12}{none:>8.2}{all:>8.2}{counters:>10.2}{:>10.2}{:>14.3}",
@@ -32,15 +31,21 @@ fn line(workload: &mut Workload) -> [f64; 2] {
 }
 
 fn main() {
+    let only = std::env::args().nth(1).unwrap_or_default();
     println!("kernel          none     all  counters  none/all  bytes a byte");
     for mut workload in loops() {
-        line(&mut workload);
+        if workload.name.contains(&only) {
+            line(&mut workload);
+        }
     }
     let mut ratios = Vec::new();
     for mut attention in [Attention::single(), Attention::matrix()] {
+        if !attention.workload.name.contains(&only) {
+            continue;
+        }
         let seconds = line(&mut attention.workload);
         assert!(attention.agree(), "not the same attention");
-        let plain = best(TIMES, || drop(black_box(attention.plain())));
+        let plain = best(|| drop(black_box(attention.plain())));
         let name = attention.workload.name;
         ratios.push((name, plain, attention.pairs(), seconds));
     }

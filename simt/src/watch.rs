@@ -266,11 +266,12 @@ impl Observer for Watch<'_> {
 
     fn exit(&mut self, at: At) {
         let clusters = self.sites.clusters;
-        if clusters.size == 1 || !self.checks.has(Checker::SharedRace) {
-            return;
-        }
         let member = clusters.member(at.block);
         if let Some(state) = self.blocks.get(member.first) {
+            state.clocks.exit(member.base + at.warp, at.mask);
+            if clusters.size == 1 || !self.checks.has(Checker::SharedRace) {
+                return;
+            }
             let live = &mut state.live[member.rank as usize];
             *live = live.saturating_sub(at.mask.count_ones());
             if *live == 0 {
@@ -354,7 +355,7 @@ impl Observer for Watch<'_> {
             return;
         };
         let number = id + member.rank * BARRIERS as u32;
-        let arrivals = std::mem::take(&mut state.arrivals[number as usize]);
+        let mut arrivals = std::mem::take(&mut state.arrivals[number as usize]);
         let program = self.program;
         let waits = |a: &&Arrival| match program.code[a.at.pc as usize].op {
             Op::Sync(index) => !matches!(
@@ -371,8 +372,13 @@ impl Observer for Watch<'_> {
             .filter(waits)
             .map(|a| member.base + a.at.warp);
         state.clocks.complete(number, waiting);
+        if state.shared.len() == 1 && state.clocks.all_ordered() {
+            state.shared[0].all_ordered();
+        }
         if self.checks.has(Checker::Barrier) {
             barrier::complete(&mut self.log, id, &arrivals);
         }
+        arrivals.clear();
+        state.arrivals[number as usize] = arrivals;
     }
 }

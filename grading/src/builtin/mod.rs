@@ -233,6 +233,11 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Adds an output that a family gives as host memory.
+    pub fn give(&mut self, output: Named) {
+        self.answer.outputs.push(output);
+    }
+
     /// The answer.
     pub fn answer(self) -> Answer {
         self.answer

@@ -137,13 +137,13 @@ fn write_check(out: &mut String, check: &CheckReport, paint: Paint) -> std::fmt:
         None => String::new(),
     };
     let cases = if check.cases == 1 { "case " } else { "cases" };
-    writeln!(
-        out,
+    let line = format!(
         "  {} {:<34} {:>3} {cases}  {precision}",
         paint.verdict(&check.verdict, &verdict),
         check.name,
         check.cases,
-    )?;
+    );
+    writeln!(out, "{}", line.trim_end())?;
     match &check.verdict {
         Verdict::Pass => {}
         Verdict::Wrong(wrong) => write_wrong(out, wrong)?,

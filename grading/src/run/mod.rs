@@ -35,6 +35,9 @@ pub struct RunArguments {
     /// Threads of a block: X[,Y[,Z]]
     #[arg(long, value_parser = parse_dimensions, default_value = "1")]
     block: [u32; 3],
+    /// Blocks of a cluster: X[,Y[,Z]]; without it as the kernel demands
+    #[arg(long, value_parser = parse_dimensions, default_value = "1")]
+    cluster: [u32; 3],
     /// Bytes of dynamic shared memory
     #[arg(long, default_value_t = 0)]
     shared: u32,
@@ -290,6 +293,7 @@ fn once(
     let launch = Launch {
         grid: arguments.grid,
         block: arguments.block,
+        cluster: arguments.cluster,
         dynamic_shared: arguments.shared,
         ..Launch::new(entry, &args)
     };

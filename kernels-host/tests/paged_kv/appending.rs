@@ -46,6 +46,9 @@ fn written(store: &Store) -> Written {
     }
 }
 
+/// Cosines, sines, which components they turn, and the tokens' positions.
+type Turn<'a> = (&'a [f32], &'a [f32], RopePairs, &'a [usize]);
+
 /// Appends on the machine, one token a slot.
 fn run<T: Number>(
     format: Format,
@@ -53,7 +56,7 @@ fn run<T: Number>(
     k: &[T],
     v: &[T],
     slots: &[usize],
-    rope: Option<(&[f32], &[f32], RopePairs, &[usize])>,
+    rope: Option<Turn<'_>>,
 ) -> (Written, Written) {
     let device: Arc<dyn Device> = Vm::new();
     let shape = PageShape { head_size, ..SHAPE };

@@ -13,7 +13,7 @@ const KEYS: usize = 70;
 
 /// Attention over the page that `number` says lies where it does.
 fn run(entry: &str, number: usize) -> (Vec<f16>, Vec<f32>) {
-    assert!(FAR * PAGE * D > 1 << 31);
+    const { assert!(FAR * PAGE * D > 1 << 31) };
     let device: Arc<dyn Device> = Vm::new();
     let mut rng = Rng::new(4);
     let mut random = |n: usize| {

@@ -43,9 +43,9 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 }
 
 impl Attention {
-    /// `flash_forward_f32_64`, scores by fused multiply-adds.
+    /// `flash_forward_f32`, scores by fused multiply-adds.
     pub fn single() -> Self {
-        Self::new("flash f32", "flash_forward_f32_64", false, 64, 256)
+        Self::new("flash f32", "flash_forward_f32", false, 64, 256)
     }
 
     /// `flash_forward_f16_64`, scores by `mma.sync`.
@@ -96,6 +96,9 @@ impl Attention {
         args.extend([queries as u32, keys as u32, 1].map(Arg::U32));
         args.extend([UNLIMITED, UNLIMITED].map(Arg::I32));
         args.extend([factor, 0.0].map(Arg::F32));
+        if !half {
+            args.push(Arg::U32(D as u32));
+        }
         // Rows of a block, its threads, and its tiles: see the family's own page.
         let (rows, block, shared) = if half {
             (128, 256, 2 * D * (128 + 4 * 64))

@@ -37,6 +37,8 @@ pub(crate) struct Blocks {
     /// The one looked up last.
     current: Option<(u64, Box<BlockState>)>,
     others: HashMap<u64, Box<BlockState>>,
+    /// One that has ended, for the next.
+    spare: Option<Box<BlockState>>,
 }
 
 impl Blocks {
@@ -50,27 +52,44 @@ impl Blocks {
         size: u32,
     ) {
         let barriers = BARRIERS * size as usize;
-        let warps = warps * size;
+        let clocks = Clocks::new(warps * size, barriers).of_blocks(warps, threads);
         let each = 0..size;
-        let state = BlockState {
-            clocks: Clocks::new(warps, barriers),
-            shared: each.clone().map(|_| shared::Shadow::default()).collect(),
-            seen: global::Seen::default(),
-            arrivals: vec![Vec::new(); barriers],
-            values: (0..warps).map(|_| Values::new(program)).collect(),
-            copies: each.clone().map(|_| Copies::default()).collect(),
-            barrier: cluster::Barrier::default(),
-            visits: each.map(|_| cluster::Visits::default()).collect(),
-            live: vec![threads; size as usize],
+        let state = match self.spare.take() {
+            Some(mut state) => {
+                state.clocks = clocks;
+                state.shared.iter_mut().for_each(shared::Shadow::restart);
+                state.seen.restart();
+                state.arrivals.iter_mut().for_each(Vec::clear);
+                state.values.iter_mut().for_each(Values::restart);
+                state.copies.fill_with(Copies::default);
+                state.barrier = cluster::Barrier::default();
+                state.visits.fill_with(cluster::Visits::default);
+                state.live.fill(threads);
+                state
+            }
+            None => Box::new(BlockState {
+                clocks,
+                shared: each.clone().map(|_| shared::Shadow::default()).collect(),
+                seen: global::Seen::default(),
+                arrivals: vec![Vec::new(); barriers],
+                values: (0..warps * size).map(|_| Values::new(program)).collect(),
+                copies: each.clone().map(|_| Copies::default()).collect(),
+                barrier: cluster::Barrier::default(),
+                visits: each.map(|_| cluster::Visits::default()).collect(),
+                live: vec![threads; size as usize],
+            }),
         };
-        if let Some((index, old)) = self.current.replace((block, Box::new(state))) {
+        if let Some((index, old)) = self.current.replace((block, state)) {
             self.others.insert(index, old);
         }
     }
 
     pub(crate) fn end(&mut self, block: u64) {
-        self.others.remove(&block);
-        self.current.take_if(|(index, _)| *index == block);
+        let current = self.current.take_if(|(index, _)| *index == block);
+        self.spare = match current {
+            Some((_, state)) => Some(state),
+            None => self.others.remove(&block),
+        };
     }
 
     /// The state of a block that was started.

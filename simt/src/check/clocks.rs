@@ -22,6 +22,8 @@ pub(crate) struct When {
 struct Lanes {
     /// Every lane has seen every other up to here.
     all: u32,
+    /// No lane has seen any other beyond this.
+    apart: u32,
     /// A lane has seen every other up to here.
     rows: [u32; LANES],
     /// A lane has seen one other up to here.
@@ -39,6 +41,10 @@ pub(crate) struct Clocks {
     barriers: Vec<Vec<u32>>,
     /// What each warp had seen at its last fence: of any scope, of device scope.
     fences: [Vec<Option<Box<[u32]>>>; 2],
+    /// One more than the clock of each warp's last access to memory.
+    used: Vec<u32>,
+    /// Lanes of each warp that have not exited.
+    live: Vec<u32>,
 }
 
 fn join(into: &mut [u32], from: &[u32]) {
@@ -54,6 +60,7 @@ impl Clocks {
         (0..warps).for_each(|w| seen[w * warps + w] = 1);
         let lanes = || Lanes {
             all: 0,
+            apart: 0,
             rows: [0; LANES],
             pairs: None,
         };
@@ -63,6 +70,61 @@ impl Clocks {
             lanes: (0..warps).map(|_| lanes()).collect(),
             barriers: vec![Vec::new(); barriers],
             fences: [vec![None; warps], vec![None; warps]],
+            used: vec![0; warps],
+            live: vec![u32::MAX; warps],
+        }
+    }
+
+    /// The same for blocks of so many warps and threads.
+    pub(crate) fn of_blocks(mut self, warps: u32, threads: u32) -> Self {
+        if !threads.is_multiple_of(32) {
+            let last = self.live.iter_mut().skip(warps as usize - 1);
+            let last = last.step_by(warps as usize);
+            last.for_each(|live| *live = (1 << (threads % 32)) - 1);
+        }
+        self
+    }
+
+    /// A warp accesses memory.
+    #[inline(always)]
+    pub(crate) fn used(&mut self, warp: u32) {
+        let now = self.now(warp) + 1;
+        self.used[warp as usize] = now;
+    }
+
+    /// Lanes of a warp exit.
+    pub(crate) fn exit(&mut self, warp: u32, lanes: u32) {
+        self.live[warp as usize] &= !lanes;
+    }
+
+    /// Whether all that the block did to memory happened before all that it will do.
+    pub(crate) fn all_ordered(&self) -> bool {
+        let live = |w: &usize| self.live[*w] != 0;
+        (0..self.warps).filter(live).all(|w| {
+            let seen = self.view(w as u32);
+            let others = seen.iter().zip(&self.used).enumerate();
+            let ordered = |(u, (seen, used)): (usize, (&u32, &u32))| {
+                let seen = if u == w { &self.lanes[w].all } else { seen };
+                seen >= used
+            };
+            others.map(ordered).fold(true, |all, yes| all & yes)
+        })
+    }
+
+    /// Whether what a warp did at a clock happened before what all lanes of `warp` do now, apart
+    /// from what each lane did itself; `None`: it depends on the lane.
+    #[inline(always)]
+    pub(crate) fn whole(&self, from: u32, clock: u32, warp: u32) -> Option<bool> {
+        if from != warp {
+            return Some(self.seen[warp as usize * self.warps + from as usize] > clock);
+        }
+        let lanes = &self.lanes[warp as usize];
+        if lanes.all > clock {
+            Some(true)
+        } else if lanes.apart > clock {
+            None
+        } else {
+            Some(false)
         }
     }
 
@@ -111,6 +173,7 @@ impl Clocks {
             lanes.all = now;
             return;
         }
+        lanes.apart = now;
         let pairs = lanes
             .pairs
             .get_or_insert_with(|| Box::new([[0; LANES]; LANES]));
@@ -130,22 +193,24 @@ impl Clocks {
     /// A warp arrives at a barrier.
     pub(crate) fn arrive(&mut self, warp: u32, id: u32) {
         let now = self.tick(warp);
-        let view = self.view(warp).to_vec();
+        let view = &self.seen[warp as usize * self.warps..][..self.warps];
         let barrier = &mut self.barriers[id as usize];
         barrier.resize(view.len(), 0);
-        join(barrier, &view);
+        join(barrier, view);
         // The lanes that arrived have met; others would be a divergent barrier.
         self.lanes[warp as usize].all = now;
     }
 
     /// A barrier completes for the warps that waited at it.
     pub(crate) fn complete(&mut self, id: u32, waiting: impl Iterator<Item = u32>) {
-        let published = std::mem::take(&mut self.barriers[id as usize]);
+        let mut published = std::mem::take(&mut self.barriers[id as usize]);
         for warp in waiting {
             let own = self.now(warp);
             join(self.view_mut(warp), &published);
             self.view_mut(warp)[warp as usize] = own;
         }
+        published.clear();
+        self.barriers[id as usize] = published;
     }
 
     /// A warp publishes what it has seen.
@@ -176,8 +241,10 @@ impl Clocks {
     /// A lane of a warp acquires what was published in this block.
     pub(crate) fn acquire(&mut self, warp: u32, lane: u32, published: &[u32]) {
         let own = self.now(warp);
-        let row = &mut self.lanes[warp as usize].rows[lane as usize];
+        let lanes = &mut self.lanes[warp as usize];
+        let row = &mut lanes.rows[lane as usize];
         *row = (*row).max(published[warp as usize]);
+        lanes.apart = lanes.apart.max(*row);
         join(self.view_mut(warp), published);
         self.view_mut(warp)[warp as usize] = own + 1;
     }

@@ -1,21 +1,23 @@
 //! Races on device memory, within a block and between blocks.
 //!
-//! Records are kept by word in chunks that are made when they are first touched: eight bytes a
-//! word for writes, eight for reads, so at most four bytes a byte. Memory that the program may
-//! only read needs none.
+//! Records are kept by word in chunks that are made when they are first touched: four bytes a word
+//! for writes, four for reads, and the heads that they name, of which a chunk has no more than fit
+//! four bytes a byte in all. Memory that the program may only read needs none.
 //!
 //! Blocks are ordered by release and acquire only: a fence of device scope followed by an atomic
 //! or another strong write publishes what the warp had seen at the fence; an atomic or strong
 //! read of the same address acquires it. Acquiring is not asked to have a fence of its own.
 
 use super::Checker;
-use super::cell::{Entry, Record};
+use super::cell::{Entry, Head, word};
+use super::cells::{Cells, Order, Span};
 use super::clocks::{Clocks, When};
 use super::finding::Log;
-use super::race::{self, Conflict, Sites, report, strong, visit, writes};
+use super::race::{self, Sites, report, strong, writes};
 use crate::exec::observer::AccessEvent;
+use crate::exec::pattern::Pattern;
 use crate::exec::step::bits;
-use crate::lower::program::{Access, Order, Scope};
+use crate::lower::program::{Access, Order as Strength, Scope};
 use crate::memory::device::{Allocation, Rights};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -23,13 +25,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 /// Bytes of device memory in one chunk of records.
 const CHUNK: u64 = 1 << 13;
 
-#[derive(Debug, Default)]
-struct Chunk {
-    writes: Vec<Record>,
-    reads: Vec<Record>,
-}
+/// Heads of a chunk: with the words of both sides, and the slack of a growing list, less than four
+/// bytes a byte.
+const HEADS: usize = 1536;
 
-type Chunks = Arc<Vec<Mutex<Chunk>>>;
+type Chunks = Arc<Vec<Mutex<Cells>>>;
 
 /// Records of all device memory, and what blocks published; one for a launch.
 #[derive(Debug, Default)]
@@ -47,6 +47,13 @@ pub(crate) struct Seen {
     acquired: Acquired,
     /// Records of allocations it has touched, by address.
     chunks: Vec<(u64, Chunks)>,
+}
+
+impl Seen {
+    /// Another block begins, which has acquired nothing.
+    pub(crate) fn restart(&mut self) {
+        self.acquired.clear();
+    }
 }
 
 /// One release of a block at a hub.
@@ -134,13 +141,14 @@ impl Hubs {
 
 impl Shadow {
     /// The chunks of an allocation; `known` are those that a block has asked for.
-    fn chunks(&self, a: &Allocation, known: &mut Vec<(u64, Chunks)>) -> Chunks {
-        if let Some((_, chunks)) = known.iter().find(|(base, _)| *base == a.base) {
-            return Arc::clone(chunks);
-        }
-        let chunks = self.look_up(a);
-        known.push((a.base, Arc::clone(&chunks)));
-        chunks
+    #[inline(always)]
+    fn chunks<'k>(&self, a: &Allocation, known: &'k mut Vec<(u64, Chunks)>) -> &'k Chunks {
+        let found = known.iter().position(|(base, _)| *base == a.base);
+        let at = found.unwrap_or_else(|| {
+            known.push((a.base, self.look_up(a)));
+            known.len() - 1
+        });
+        &known[at].1
     }
 
     fn look_up(&self, a: &Allocation) -> Chunks {
@@ -170,7 +178,7 @@ impl Shadow {
     ) {
         let index = sites.number(event.at.pc);
         let Some(a) = event.allocation else { return };
-        if a.rights == Rights::ReadOnly || !Record::fits(event.at.block, index) {
+        if a.rights == Rights::ReadOnly || !Head::fits(event.at.block, index) {
             return;
         }
         let own_strong = strong(event.op, Scope::Block);
@@ -185,92 +193,40 @@ impl Shadow {
                 (member.first, warp),
             );
         }
+        clocks.used(warp);
         let chunks = self.chunks(a, &mut seen.chunks);
-        let mut held: Option<(u64, MutexGuard<'_, Chunk>)> = None;
-        for lane in bits(event.at.mask) {
-            let start = event.offsets[lane];
-            let end = start + u64::from(event.bytes);
-            for word in start / 4..end.div_ceil(4) {
-                let number = word * 4 / CHUNK;
-                if held.as_ref().is_none_or(|(n, _)| *n != number) {
-                    drop(held.take());
-                    held = Some((number, lock(&chunks[number as usize])));
-                }
-                let Some((_, chunk)) = &mut held else { return };
-                let new = Entry {
-                    block: event.at.block,
-                    when: When {
-                        thread: event.at.warp * 32 + lane as u32,
-                        clock: clocks.now(warp),
-                    },
-                    op: index,
-                    bytes: race::bytes_of_word(word, start, end),
-                    others: false,
-                };
-                let found = self.word(chunk, sites, clocks, &seen.acquired, event, new, word);
-                if let Some(conflict) = found {
-                    let checker = Checker::GlobalRace;
-                    report(log, sites, checker, event, &new, &conflict, word * 4);
-                }
+        let at = event.at;
+        let access = Seeing {
+            shadow: self,
+            sites,
+            clocks,
+            acquired: &seen.acquired,
+            event,
+            head: Head::new(at.block, at.warp, clocks.now(warp), index),
+            cluster: member.first,
+            warp,
+        };
+        let mut left = at.mask;
+        while left != 0 {
+            let number = |lane: usize| event.offsets[lane] / CHUNK;
+            let first = number(left.trailing_zeros() as usize % 32);
+            let both = event.pattern.ends(left);
+            let one = both.is_some_and(|(low, high)| low / CHUNK == first && high / CHUNK == first);
+            let group = if one {
+                left
+            } else {
+                bits(left)
+                    .take_while(|lane| number(*lane) == first)
+                    .fold(0, |m, lane| m | 1 << lane)
+            };
+            if let Some(chunk) = chunks.get(first as usize) {
+                access.chunk(&mut lock(chunk), first * CHUNK, group, log);
             }
+            left &= !group;
         }
-        drop(held);
         if own_strong && writes(event.op) {
             self.release(clocks, &seen.acquired, event, a.base, (member.first, warp));
         }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the parts of one access")]
-    #[inline(always)]
-    fn word(
-        &self,
-        chunk: &mut Chunk,
-        sites: &Sites<'_>,
-        clocks: &Clocks,
-        seen: &Acquired,
-        event: &AccessEvent<'_>,
-        new: Entry,
-        word: u64,
-    ) -> Option<Conflict> {
-        let is_write = writes(event.op);
-        let at = (word % (CHUNK / 4)) as usize;
-        let side = if is_write {
-            &mut chunk.writes
-        } else {
-            &mut chunk.reads
-        };
-        if side.is_empty() {
-            side.resize((CHUNK / 4) as usize, Record::default());
-        }
-        let (mut no_write, mut no_read) = (Record::default(), Record::default());
-        let write = chunk.writes.get_mut(at).unwrap_or(&mut no_write);
-        let read = chunk.reads.get_mut(at).unwrap_or(&mut no_read);
-        let lane = new.when.thread % 32;
-        let (own, clusters) = (sites.clusters.member(new.block), &sites.clusters);
-        let before = |e: &Entry| {
-            let member = clusters.member(e.block);
-            if member.first == own.first {
-                clocks.before(
-                    clusters.when(e.block, e.when),
-                    event.at.warp + own.base,
-                    lane,
-                )
-            } else {
-                !seen.is_empty()
-                    && lock(&self.hubs).before(member.first, clusters.when(e.block, e.when), seen)
-            }
-        };
-        let tolerates = |e: &Entry| {
-            let scope = if e.block == new.block {
-                Scope::Block
-            } else if clusters.member(e.block).first == own.first {
-                Scope::Cluster
-            } else {
-                Scope::Device
-            };
-            strong(event.op, scope) && sites.strong(e.op, scope)
-        };
-        visit(write, read, new, is_write, tolerates, before)
     }
 
     fn acquire(
@@ -309,7 +265,7 @@ impl Shadow {
         base: u64,
         (cluster, warp): (u64, u32),
     ) {
-        let now = matches!(event.op.order, Order::Release | Order::AcquireRelease);
+        let now = matches!(event.op.order, Strength::Release | Strength::AcquireRelease);
         let far = event.op.scope >= Scope::Device;
         let wide = clocks.released(warp, now && far, true);
         let near = clocks.released(warp, now, false);
@@ -329,14 +285,118 @@ impl Shadow {
     pub(crate) fn bytes(&self) -> u64 {
         let all = self.allocations.read();
         let all = all.unwrap_or_else(PoisonError::into_inner);
-        let chunk = |c: &Mutex<Chunk>| {
-            let c = lock(c);
-            let records = c.writes.capacity() + c.reads.capacity();
-            (records * size_of::<Record>() + size_of::<Mutex<Chunk>>()) as u64
-        };
+        let chunk = |c: &Mutex<Cells>| (lock(c).bytes() + size_of::<Mutex<Cells>>()) as u64;
         all.values()
             .flat_map(|chunks| chunks.iter())
             .map(chunk)
             .sum()
+    }
+}
+
+/// One access, and what its block has seen.
+struct Seeing<'a> {
+    shadow: &'a Shadow,
+    sites: &'a Sites<'a>,
+    clocks: &'a Clocks,
+    acquired: &'a Acquired,
+    event: &'a AccessEvent<'a>,
+    head: Head,
+    /// The block that stands for the cluster, and the warp as the clocks of the cluster know it.
+    cluster: u64,
+    warp: u32,
+}
+
+impl Seeing<'_> {
+    /// Checks the lanes of `mask`, which are in the chunk that begins at `base`.
+    #[inline(always)]
+    fn chunk(&self, cells: &mut Cells, base: u64, mask: u32, log: &mut Log) {
+        let event = self.event;
+        let write = writes(event.op);
+        cells.reserve((CHUNK / 4) as usize, write);
+        let first = event.offsets[mask.trailing_zeros() as usize % 32] - base;
+        let mine = cells.index_of(self.head, (first / 4) as usize, HEADS);
+        let span = Span {
+            offsets: event.offsets,
+            base,
+            pattern: if mask == event.at.mask {
+                event.pattern
+            } else {
+                Pattern::of(event.offsets, mask)
+            },
+            mask,
+            bytes: event.bytes,
+            write,
+        };
+        if !strong(event.op, Scope::Block) && cells.whole(self.sites.arch, mine, span, self) {
+            return;
+        }
+        for lane in bits(mask) {
+            let start = event.offsets[lane];
+            let end = start + u64::from(event.bytes);
+            for place in start / 4..end.div_ceil(4) {
+                let bytes = race::bytes_of_word(place, start, end);
+                let new = word(mine, lane as u32, bytes);
+                let at = (place - base / 4) as usize;
+                if let Some(conflict) = cells.visit(at, new, write, self) {
+                    let checker = Checker::GlobalRace;
+                    report(log, self.sites, checker, event, &conflict, place * 4);
+                }
+            }
+        }
+    }
+
+    /// Whether what another cluster did at a time was published to this one.
+    fn hubs_order(&self, cluster: u64, when: When) -> bool {
+        !self.acquired.is_empty() && lock(&self.shadow.hubs).before(cluster, when, self.acquired)
+    }
+
+    fn scope(&self, block: u64) -> Scope {
+        if block == self.event.at.block {
+            Scope::Block
+        } else if self.sites.clusters.member(block).first == self.cluster {
+            Scope::Cluster
+        } else {
+            Scope::Device
+        }
+    }
+}
+
+impl Order for Seeing<'_> {
+    #[inline(always)]
+    fn before(&self, earlier: &Entry, lane: u32) -> bool {
+        let clusters = &self.sites.clusters;
+        let (cluster, when) = (
+            clusters.member(earlier.block).first,
+            clusters.when(earlier.block, earlier.when),
+        );
+        if cluster == self.cluster {
+            self.clocks.before(when, self.warp, lane)
+        } else {
+            self.hubs_order(cluster, when)
+        }
+    }
+
+    #[inline(always)]
+    fn whole(&self, earlier: Head) -> Option<bool> {
+        let member = self.sites.clusters.member(earlier.block());
+        let (warp, clock) = (earlier.warp() + member.base, earlier.clock());
+        if member.first == self.cluster {
+            self.clocks.whole(warp, clock, self.warp)
+        } else {
+            let thread = warp * 32;
+            Some(self.hubs_order(member.first, When { thread, clock }))
+        }
+    }
+
+    #[inline(always)]
+    fn tolerates(&self, earlier: &Entry) -> bool {
+        let scope = self.scope(earlier.block);
+        strong(self.event.op, scope) && self.sites.strong(earlier.op, scope)
+    }
+
+    #[inline(always)]
+    fn strong(&self, earlier: &Entry) -> (bool, bool) {
+        let now = strong(self.event.op, Scope::Block);
+        (now, self.sites.strong(earlier.op, Scope::Block))
     }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod barrier;
 pub(crate) mod block;
 pub(crate) mod cell;
+pub(crate) mod cells;
 pub(crate) mod clocks;
 pub(crate) mod cluster;
 pub(crate) mod copies;

@@ -3,7 +3,8 @@
 //! the records.
 
 use super::Checker;
-use super::cell::{Entry, Record};
+use super::cell::Entry;
+use super::cells::Conflict;
 use super::cluster::Clusters;
 use super::finding::{Log, Raw, RawSide, SAME_VALUE};
 use crate::exec::misc::value;
@@ -15,6 +16,8 @@ use crate::lower::program::{Access, MemoryOp, Order, Program, Scope};
 pub(crate) struct Sites<'p> {
     pub(crate) program: &'p Program,
     pub(crate) clusters: Clusters,
+    /// The vector units of the host.
+    pub(crate) arch: pulp::Arch,
     pcs: Vec<u32>,
     numbers: Vec<u32>,
 }
@@ -30,6 +33,7 @@ impl<'p> Sites<'p> {
         Self {
             program,
             clusters,
+            arch: pulp::Arch::new(),
             pcs,
             numbers,
         }
@@ -72,76 +76,6 @@ pub(crate) fn bytes_of_word(word: u64, start: u64, end: u64) -> u32 {
     let low = start.saturating_sub(word * 4);
     let high = (end - word * 4).min(4);
     (1 << high) - (1 << low)
-}
-
-/// An access that conflicts with a new one.
-pub(crate) struct Conflict {
-    pub(crate) with: Entry,
-    pub(crate) with_write: bool,
-}
-
-/// Checks a new access to a word against what is remembered and remembers it.
-#[inline(always)]
-pub(crate) fn visit(
-    write: &mut Record,
-    read: &mut Record,
-    new: Entry,
-    is_write: bool,
-    tolerates: impl Fn(&Entry) -> bool,
-    before: impl Fn(&Entry) -> bool,
-) -> Option<Conflict> {
-    let record = Record::pack(new);
-    let mut conflict = None;
-    let own = |e: &Entry| e.block == new.block && e.when.thread == new.when.thread;
-    if let Some(with) = write.entry() {
-        let meets = with.bytes & new.bytes != 0 && !own(&with);
-        if meets && !tolerates(&with) && !before(&with) {
-            let with_write = true;
-            conflict = Some(Conflict { with, with_write });
-        }
-    }
-    if is_write {
-        if let Some(with) = read.entry() {
-            let unordered = if own(&with) {
-                // Another thread read after this one did, which has not synchronised since.
-                with.others && with.when.clock == new.when.clock
-            } else {
-                !before(&with)
-            };
-            if conflict.is_none() && with.bytes & new.bytes != 0 && unordered && !tolerates(&with) {
-                let with_write = false;
-                conflict = Some(Conflict { with, with_write });
-            }
-        }
-        *write = merged(*write, record, new);
-        return conflict;
-    }
-    match read.entry() {
-        Some(old) if read.same_access(record) => {
-            *read = Record::pack(Entry {
-                bytes: old.bytes | new.bytes,
-                ..old
-            });
-        }
-        Some(old) if !own(&old) && old.bytes & new.bytes != 0 && !before(&old) => {
-            *read = Record::pack(Entry {
-                others: true,
-                ..old
-            });
-        }
-        _ => *read = record,
-    }
-    conflict
-}
-
-fn merged(old: Record, record: Record, new: Entry) -> Record {
-    match old.entry() {
-        Some(e) if old.same_access(record) => Record::pack(Entry {
-            bytes: e.bytes | new.bytes,
-            ..new
-        }),
-        _ => record,
-    }
 }
 
 /// The bits of one word that a lane is about to store, if they are plain to see.
@@ -188,12 +122,15 @@ pub(crate) fn report(
     sites: &Sites<'_>,
     checker: Checker,
     event: &AccessEvent<'_>,
-    new: &Entry,
     conflict: &Conflict,
     offset: u64,
 ) {
+    let Conflict {
+        new,
+        with,
+        with_write,
+    } = conflict;
     let lane = (new.when.thread % 32) as usize;
-    let Conflict { with, with_write } = conflict;
     let program = sites.program;
     let Some(other) = sites.op(with.op) else {
         return;

@@ -122,6 +122,15 @@ impl Values {
         }
     }
 
+    /// Another block begins.
+    pub(crate) fn restart(&mut self) {
+        if self.unknown != 0 {
+            self.planes.fill(0);
+            self.predicates.fill(0);
+            self.unknown = 0;
+        }
+    }
+
     fn set_plane(&mut self, plane: u16, value: Bytes, origin: u32) {
         let slot = &mut self.planes[usize::from(plane)];
         self.unknown = self.unknown + u32::from(value != 0) - u32::from(*slot != 0);
@@ -544,6 +553,10 @@ impl Values {
         let SyncOp::Shuffle { d, a, .. } = *op else {
             return;
         };
+        let present = |lane: usize| at.mask >> source[lane] & 1 != 0;
+        if self.unknown == 0 && (at.mask == u32::MAX || bits(at.mask).all(present)) {
+            return;
+        }
         let from = self.planes[usize::from(a)];
         let mut value = self.planes[usize::from(d)];
         let mut origin = self.origins[usize::from(a)];

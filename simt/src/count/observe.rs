@@ -5,11 +5,12 @@ use super::touched::{ByteSet, footprint};
 use super::{Compulsory, Counters, Counts, Flow, Line, banks};
 use crate::exec::machine::place;
 use crate::exec::observer::{AccessEvent, At};
+use crate::exec::pattern::Pattern;
 use crate::isa::{Class, Unit};
 use crate::lower::program::{Access, Op, Program};
 use crate::ptx::ast::Module;
 use crate::ptx::types::Space;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Traffic, banks, branches and barriers of one instruction.
 type Extra = Counts;
@@ -28,7 +29,10 @@ pub(crate) struct Tally {
     slots: Vec<u32>,
     extras: Vec<Extra>,
     /// Bytes read and written, by address of the allocation.
-    touched: HashMap<u64, [ByteSet; 2]>,
+    touched: Vec<(u64, [ByteSet; 2])>,
+    /// Of the strided accesses to shared memory last made by each instruction: stride, lanes, and
+    /// what the banks did, which depends on nothing else.
+    passes: Vec<(i64, u32, (u32, u32))>,
     /// The barrier instruction last arrived at, by barrier.
     barriers: [u32; crate::lower::sync::BARRIERS],
 }
@@ -41,7 +45,8 @@ impl Tally {
             lanes: vec![0; count],
             slots: vec![0; count],
             extras: Vec::new(),
-            touched: HashMap::new(),
+            touched: Vec::new(),
+            passes: vec![(0, 0, (0, 0)); count],
             barriers: [0; crate::lower::sync::BARRIERS],
         }
     }
@@ -92,29 +97,57 @@ impl Tally {
         self.extra(pc).barriers += 1;
     }
 
+    fn touched(&mut self, base: u64) -> &mut [ByteSet; 2] {
+        let found = self.touched.iter().position(|(b, _)| *b == base);
+        let at = found.unwrap_or_else(|| {
+            self.touched.push((base, Default::default()));
+            self.touched.len() - 1
+        });
+        &mut self.touched[at].1
+    }
+
+    /// What the banks do. Moving all lanes by whole words only renames the banks.
+    fn passes(&mut self, event: &AccessEvent<'_>) -> (u32, u32) {
+        let (offsets, mask, bytes) = (event.offsets, event.at.mask, event.bytes);
+        let stride = match event.pattern {
+            Pattern::Strided { stride, .. } if bytes >= 4 => stride,
+            _ => return banks::passes(offsets, mask, bytes),
+        };
+        let last = &mut self.passes[event.at.pc as usize];
+        if (last.0, last.1) != (stride, mask) {
+            *last = (stride, mask, banks::passes(offsets, mask, bytes));
+        }
+        last.2
+    }
+
     pub(crate) fn access(&mut self, event: &AccessEvent<'_>) {
         let AccessEvent {
-            at, op, offsets, ..
+            at,
+            op,
+            offsets,
+            pattern,
+            bytes,
+            ..
         } = *event;
-        let (sectors, distinct_bytes) = footprint(offsets, at.mask, event.bytes);
+        let (sectors, distinct_bytes) = footprint(offsets, pattern, at.mask, bytes);
         if let Some(a) = event.allocation {
-            let [read, written] = self.touched.entry(a.base).or_default();
-            let reads = op.access != Access::Store;
-            let writes = op.access != Access::Load;
-            for lane in crate::exec::step::bits(at.mask) {
-                if reads {
-                    read.insert(offsets[lane], event.bytes);
-                }
-                if writes {
-                    written.insert(offsets[lane], event.bytes);
-                }
+            let [read, written] = self.touched(a.base);
+            if op.access != Access::Store {
+                read.insert_lanes(offsets, pattern, at.mask, bytes);
+            }
+            if op.access != Access::Load {
+                written.insert_lanes(offsets, pattern, at.mask, bytes);
             }
         }
+        let (done, ideal) = if event.space == Space::Shared {
+            self.passes(event)
+        } else {
+            (0, 0)
+        };
         let extra = self.extra(at.pc);
         let traffic = match event.space {
             Space::Global | Space::Generic => &mut extra.global,
             Space::Shared => {
-                let (done, ideal) = banks::passes(offsets, at.mask, event.bytes);
                 extra.banks.wavefronts += u64::from(done);
                 extra.banks.conflicts += u64::from(done - ideal);
                 &mut extra.shared
@@ -151,7 +184,7 @@ impl Tally {
             self.extra(pc as u32).add(&other.extras[*slot as usize - 1]);
         }
         for (base, sets) in &other.touched {
-            let own = self.touched.entry(*base).or_default();
+            let own = self.touched(*base);
             own.iter_mut().zip(sets).for_each(|(a, b)| a.merge(b));
         }
     }
@@ -199,7 +232,7 @@ impl Tally {
                 counts,
             }
         });
-        let sum = |which: usize| self.touched.values().map(|sets| sets[which].len()).sum();
+        let sum = |which: usize| self.touched.iter().map(|(_, sets)| sets[which].len()).sum();
         Counters {
             kernel: program.name().to_owned(),
             blocks,

@@ -31,7 +31,9 @@ pub struct Gpu {
     pub source: &'static str,
 }
 
-/// The GPUs whose rates are known.
+/// The GPUs whose rates are known: peaks at the boost clock, without sparsity. Each is the
+/// number of units times two operations a clock (see the test below), and was compared in
+/// November 2026 with published copies of the tables of the documents named.
 pub const GPUS: [Gpu; 4] = [
     Gpu {
         name: "H200",
@@ -44,8 +46,8 @@ pub const GPUS: [Gpu; 4] = [
         tensor_double: 66.9,
         tensor_byte_float: 1978.9,
         tensor_integer: 1978.9,
-        source: "NVIDIA H200 Tensor Core GPU datasheet (SXM, 141 GB HBM3e); the processor is the \
-                 H100's, whose rates without sparsity are in the H100 architecture whitepaper",
+        source: "NVIDIA H200 Tensor Core GPU datasheet (2024; SXM, 141 GB HBM3e) for the \
+                 bandwidth; the processor is the H100's and has its rates",
     },
     Gpu {
         name: "H100",
@@ -58,7 +60,9 @@ pub const GPUS: [Gpu; 4] = [
         tensor_double: 66.9,
         tensor_byte_float: 1978.9,
         tensor_integer: 1978.9,
-        source: "NVIDIA H100 Tensor Core GPU Architecture whitepaper, table 2 (SXM5, 80 GB HBM3)",
+        source: "NVIDIA H100 Tensor Core GPU Architecture whitepaper (2022-2023; SXM5): 132 \
+                 multiprocessors, 1.98 GHz for f32 and f64, 1.83 GHz for the other tensor rates; \
+                 bandwidth of the H100 datasheet (2023; SXM, 80 GB HBM3)",
     },
     Gpu {
         name: "A100",
@@ -71,8 +75,8 @@ pub const GPUS: [Gpu; 4] = [
         tensor_double: 19.5,
         tensor_byte_float: 0.0,
         tensor_integer: 624.0,
-        source: "NVIDIA A100 Tensor Core GPU Architecture whitepaper, table 1; bandwidth of the \
-                 80 GB SXM datasheet",
+        source: "NVIDIA A100 Tensor Core GPU Architecture whitepaper (2020): 108 multiprocessors, \
+                 1.41 GHz; bandwidth of the A100 datasheet (2021; 80 GB SXM)",
     },
     Gpu {
         name: "RTX 4090",
@@ -85,7 +89,8 @@ pub const GPUS: [Gpu; 4] = [
         tensor_double: 1.29,
         tensor_byte_float: 330.3,
         tensor_integer: 660.6,
-        source: "NVIDIA Ada GPU Architecture whitepaper, appendix A (f16 with f32 accumulation)",
+        source: "NVIDIA Ada GPU Architecture whitepaper (2022), appendix A: 128 multiprocessors, \
+                 2.52 GHz; 16-bit and 8-bit floats accumulated in f32",
     },
 ];
 
@@ -147,6 +152,48 @@ impl Gpu {
             seconds: limiter.map_or(memory, |(_, seconds)| seconds),
             limiter: limiter.map(|(unit, _)| unit),
             compute,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Multiply-adds a clock of one multiprocessor, by unit, and the clocks in GHz.
+    #[test]
+    fn peaks_are_units_times_clock() {
+        // f32, f64, f16, tensor f16, tf32, f64, 8-bit floats, integers; two clocks for the H100.
+        let hopper = (
+            [128, 64, 256, 2048, 1024, 128, 4096, 4096],
+            132.0,
+            1.98,
+            1.83,
+        );
+        let ampere = ([64, 32, 256, 1024, 512, 64, 0, 2048], 108.0, 1.41, 1.41);
+        let ada = ([128, 2, 128, 256, 128, 2, 512, 1024], 128.0, 2.52, 2.52);
+        for (gpu, (units, multiprocessors, plain, tensor)) in
+            GPUS.iter().zip([hopper, hopper, ampere, ada])
+        {
+            let rates = [
+                (gpu.single, plain),
+                (gpu.double, plain),
+                (gpu.half, plain),
+                (gpu.tensor_half, tensor),
+                (gpu.tensor_tf32, tensor),
+                (gpu.tensor_double, plain),
+                (gpu.tensor_byte_float, tensor),
+                (gpu.tensor_integer, tensor),
+            ];
+            for ((rate, clock), units) in rates.into_iter().zip(units) {
+                let want = multiprocessors * 2.0 * f64::from(units) * clock / 1000.0;
+                // The documents give one to four digits.
+                assert!(
+                    (rate - want).abs() <= 0.005 * want,
+                    "{}: {rate}, {want}",
+                    gpu.name
+                );
+            }
         }
     }
 }

@@ -63,6 +63,9 @@ fn heading(kind: &FaultKind) -> String {
         FaultKind::TensorMap { address, message } => {
             format!("tensor map at {address:#x}: {message}")
         }
+        FaultKind::NoFunction { address } => {
+            format!("call through a register: {address:#x} is no function with these parameters")
+        }
         FaultKind::BranchIndex { index, targets } => {
             format!("`brx.idx` with index {index} of {targets} targets")
         }

@@ -7,6 +7,7 @@ use super::cluster;
 use super::fault::{FaultKind, Raised};
 use super::observer::{AccessEvent, At, Observer};
 use super::pattern::{Pattern, Resolve};
+use super::registers::LANES;
 use super::step::{Env, bits};
 use super::transfer::{self, Place, extend};
 use super::warp::Warp;
@@ -42,12 +43,14 @@ pub(crate) fn execute<O: Observer>(
     op: &MemoryOp,
     at: At,
 ) -> Result<(), Raised> {
-    let (targets, pattern) = env.arch.dispatch(Resolve {
+    let mut targets = [0; LANES];
+    let pattern = env.arch.dispatch(Resolve {
         warp,
         address: &op.address,
         mask: at.mask,
+        targets: &mut targets,
     });
-    resolved(env, block, warp, observer, op, at, targets, pattern)
+    resolved(env, block, warp, observer, op, at, &mut targets, pattern)
 }
 
 /// As [`execute`], with addresses found otherwise than by the operand.
@@ -58,10 +61,10 @@ pub(crate) fn execute_at<O: Observer>(
     observer: &mut O,
     op: &MemoryOp,
     at: At,
-    targets: Addresses,
+    mut targets: Addresses,
 ) -> Result<(), Raised> {
     let pattern = Pattern::of(&targets, at.mask);
-    resolved(env, block, warp, observer, op, at, targets, pattern)
+    resolved(env, block, warp, observer, op, at, &mut targets, pattern)
 }
 
 /// An access to the shared memory that is the block's now, whatever space the operand names.
@@ -97,7 +100,7 @@ fn resolved<O: Observer>(
     observer: &mut O,
     op: &MemoryOp,
     at: At,
-    mut targets: Addresses,
+    targets: &mut Addresses,
     pattern: Pattern,
 ) -> Result<(), Raised> {
     let mut here = Here {
@@ -108,14 +111,14 @@ fn resolved<O: Observer>(
         op,
     };
     if op.address.space != Space::Generic {
-        return here.in_space(at, op.address.space, &targets, pattern);
+        return here.in_space(at, op.address.space, targets, pattern);
     }
     if let Some((low, high)) = pattern.ends(at.mask) {
         let ((space, offset), (other, _)) = (window_of(low), window_of(high));
         if space == other {
             let window = low - offset;
             targets.iter_mut().for_each(|t| *t = t.wrapping_sub(window));
-            return here.in_space(at, space, &targets, pattern.less(window));
+            return here.in_space(at, space, targets, pattern.less(window));
         }
     }
     let mut left = at.mask;
@@ -126,8 +129,8 @@ fn resolved<O: Observer>(
             .fold(0, |m, lane| m | 1 << lane);
         bits(group).for_each(|lane| targets[lane] = window_of(targets[lane]).1);
         let at = At { mask: group, ..at };
-        let pattern = Pattern::of(&targets, group);
-        here.in_space(at, space, &targets, pattern)?;
+        let pattern = Pattern::of(targets, group);
+        here.in_space(at, space, targets, pattern)?;
         left &= !group;
     }
     Ok(())
@@ -162,6 +165,7 @@ impl<O: Observer> Here<'_, '_, O> {
         let write = op.access != Access::Load;
         let place = Place {
             offsets: targets,
+            base: 0,
             pattern,
             mask,
         };
@@ -188,6 +192,7 @@ impl<O: Observer> Here<'_, '_, O> {
                 }
                 let place = Place {
                     offsets: &own,
+                    base: 0,
                     pattern: Pattern::of(&own, mask),
                     mask,
                 };
@@ -228,6 +233,7 @@ impl<O: Observer> Here<'_, '_, O> {
             offsets,
             pattern,
             mask,
+            ..
         } = place;
         let (size, write) = (memory.len() as u64, op.access != Access::Load);
         inside(offsets, pattern, mask, op.bytes(), size, space, write)?;
@@ -258,21 +264,27 @@ impl<O: Observer> Here<'_, '_, O> {
                 offsets, pattern, ..
             } = place;
             let (a, group) = locate(env, left, offsets, pattern, op.bytes(), write)?;
-            let mut own = *offsets;
-            own.iter_mut()
-                .for_each(|offset| *offset = offset.wrapping_sub(a.base));
             let pattern = if group == place.mask {
                 pattern.less(a.base)
             } else {
-                Pattern::of(&own, group)
+                Pattern::of(offsets, group).less(a.base)
             };
             let place = Place {
-                offsets: &own,
+                offsets,
+                base: a.base,
                 pattern,
                 mask: group,
             };
             let here = At { mask: group, ..at };
-            self.event(here, Space::Global, place, Some(a), false);
+            if O::ACTIVE {
+                let own = offsets.map(|offset| offset.wrapping_sub(a.base));
+                let place = Place {
+                    offsets: &own,
+                    base: 0,
+                    ..place
+                };
+                self.event(here, Space::Global, place, Some(a), false);
+            }
             let (warp, observer) = (&mut *self.warp, &mut *self.observer);
             let mut memory = Shared {
                 allocation: a,
@@ -286,7 +298,7 @@ impl<O: Observer> Here<'_, '_, O> {
                     transfer::store(env.arch, &mut memory, warp, observer, op, here, place);
                 }
                 Access::Atomic(what) => {
-                    atomic::global(env, &mut memory, warp, observer, op, what, here, &own);
+                    atomic::global(env, &mut memory, warp, observer, op, what, here, place);
                 }
             }
             left &= !group;

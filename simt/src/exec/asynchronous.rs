@@ -80,16 +80,17 @@ fn copy<O: Observer>(
             .filter(|l| holds(kept[*l]))
             .fold(0u32, |m, l| m | 1 << l)
     };
-    for lane in bits(at.mask) {
+    let whole = lanes(&|n| n == op.size);
+    let parts = if whole == at.mask { 0 } else { op.size };
+    for lane in bits(at.mask & !whole) {
         (0..op.size / 4).for_each(|k| set_word(warp, op.scratch, k, lane, 0));
     }
-    let whole = lanes(&|n| n == op.size);
     if whole != 0 {
         let here = At { mask: whole, ..at };
         access::execute_at(env, block, warp, observer, &op.load, here, from)?;
     }
     // Sources that end inside the copy are read byte by byte.
-    for k in 0..op.size {
+    for k in 0..parts {
         let some = lanes(&|n| n < op.size && k < n);
         if some == 0 {
             continue;

@@ -4,6 +4,7 @@ use super::misc::{get, set};
 use super::observer::{At, Observer};
 use super::registers::LANES;
 use super::step::{Env, bits};
+use super::transfer::Place;
 use super::warp::Warp;
 use crate::isa::meaning::Flags;
 use crate::isa::meaning::half::{self, Format};
@@ -166,13 +167,13 @@ pub(crate) fn global<O: Observer>(
     op: &MemoryOp,
     what: Atomic,
     at: At,
-    offsets: &[u64; LANES],
+    place: Place<'_>,
 ) {
     let size = op.ty.bytes();
     for (k, result) in op.registers.iter().enumerate() {
         let mut known = [u16::MAX; LANES];
         for lane in bits(at.mask) {
-            let offset = offsets[lane] + k as u64 * u64::from(size);
+            let offset = place.of(lane) + k as u64 * u64::from(size);
             let (b, c) = operands(warp, op, k, lane);
             if O::ACTIVE {
                 known[lane] = memory.written(offset, size) as u16;

@@ -252,7 +252,7 @@ impl Resident {
             if barrier.arrivals.is_empty() || barrier.arrived(&self.warps) < expected {
                 continue;
             }
-            let done = std::mem::take(barrier);
+            let mut done = std::mem::take(barrier);
             any = true;
             if O::ACTIVE {
                 let warps: Vec<u32> = done.arrivals.iter().map(|(warp, _)| *warp).collect();
@@ -261,6 +261,8 @@ impl Resident {
             for warp in &mut self.warps {
                 open(warp, id as u32, &done);
             }
+            done.arrivals.clear();
+            barrier.arrivals = done.arrivals;
         }
         any
     }

@@ -6,7 +6,7 @@
 use super::block::Block;
 use super::fault::{FaultKind, Raised};
 use super::observer::{At, Observer};
-use super::registers::LANES;
+use super::registers::{FULL, LANES};
 use super::step::{Env, Flow, bits, spawn};
 use super::warp::{Split, State, Warp};
 use crate::lower::program::{Op, Program};
@@ -81,6 +81,15 @@ pub(crate) fn arrive<O: Observer>(
     let masks = warp.registers.narrow(plane);
     let first = here.mask.trailing_zeros() as usize;
     let member = masks[first];
+    let alone = warp.splits.len() == 1 && member & warp.live & !here.mask == 0;
+    if alone && !env.schedule.explore && bits(here.mask).all(|lane| masks[lane] == member) {
+        // No lane is anywhere else, so the group stays as it is.
+        if O::ACTIVE {
+            observer.warp_sync(here, &op, member, warp.live);
+        }
+        execute(warp, observer, here, op, member);
+        return Ok(Flow::Next);
+    }
     let same = bits(here.mask)
         .filter(|l| masks[*l] == member)
         .fold(0, |m, l| m | 1 << l);
@@ -168,20 +177,15 @@ fn execute<O: Observer>(warp: &mut Warp, observer: &mut O, at: At, op: SyncOp, m
                 *warp.registers.narrow(b),
                 *warp.registers.narrow(c),
             );
-            let mut source = [0u8; LANES];
-            let mut valid = 0u32;
-            for lane in bits(lanes) {
-                let (from, inside) =
-                    shuffle_source(mode, lane as u32, offsets[lane], controls[lane]);
-                source[lane] = from as u8;
-                valid |= u32::from(inside) << lane;
-            }
+            let (source, valid) = sources(mode, lanes, &offsets, &controls);
             if O::ACTIVE {
                 observer.shuffle(at, &op, &source, member);
             }
             let out = warp.registers.narrow_mut(d);
-            for lane in bits(lanes) {
-                out[lane] = values[usize::from(source[lane])];
+            if lanes == FULL {
+                *out = source.map(|from| values[usize::from(from) % LANES]);
+            } else {
+                bits(lanes).for_each(|lane| out[lane] = values[usize::from(source[lane])]);
             }
             if let Some(p) = p {
                 set_predicate(warp, p, lanes, valid);
@@ -277,6 +281,36 @@ fn reduce(op: Reduce, signed: bool, x: u32, y: u32) -> u32 {
         Reduce::Min => x.min(y),
         Reduce::Max => x.max(y),
     }
+}
+
+/// The lanes read, and of which lanes they lie in the segment.
+fn sources(
+    mode: ShuffleMode,
+    lanes: u32,
+    offsets: &[u32; LANES],
+    controls: &[u32; LANES],
+) -> ([u8; LANES], u32) {
+    let (offset, control) = (offsets[0], controls[0]);
+    let same = offsets.iter().all(|o| *o == offset) & controls.iter().all(|c| *c == control);
+    if same && lanes == FULL && control & 0x1f1f == 31 {
+        // One segment of the whole warp.
+        let offset = (offset & 31) as u8;
+        match mode {
+            ShuffleMode::Index => return ([offset; LANES], FULL),
+            ShuffleMode::Butterfly => {
+                return (std::array::from_fn(|lane| lane as u8 ^ offset), FULL);
+            }
+            _ => {}
+        }
+    }
+    let mut source = [0u8; LANES];
+    let mut valid = 0u32;
+    for lane in bits(lanes) {
+        let (from, inside) = shuffle_source(mode, lane as u32, offsets[lane], controls[lane]);
+        source[lane] = from as u8;
+        valid |= u32::from(inside) << lane;
+    }
+    (source, valid)
 }
 
 /// The lane read and whether it lies in the segment (PTX manual, `shfl.sync`).

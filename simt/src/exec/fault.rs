@@ -88,6 +88,8 @@ pub enum FaultKind {
     ClusterBarrier { arrives: bool },
     /// Bytes that are no tensor map, or one that its instruction cannot use.
     TensorMap { address: u64, message: String },
+    /// A call of what is no function that takes these arguments.
+    NoFunction { address: u64 },
     /// An index outside the table of `brx.idx`.
     BranchIndex { index: u32, targets: u32 },
     /// A barrier number above 15.

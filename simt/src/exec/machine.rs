@@ -1,6 +1,6 @@
 //! The host's side: memory, modules, launches.
 
-use super::fault::{Fault, FaultKind, Place, Thread};
+use super::fault::{Fault, FaultKind, Nearest, Place, Thread};
 use super::grid::{self, Limits};
 use super::observer::Off;
 use super::step::{Env, Schedule};
@@ -11,11 +11,12 @@ use crate::check::{Checks, Finding, global};
 use crate::count::Counters;
 use crate::diagnostics::Diagnostics;
 use crate::lower::Validated;
+use crate::lower::call::{STACK_NAME, function_address};
 use crate::lower::program::Program;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::{Device, MemoryError, Rights};
 use crate::memory::windows;
-use crate::ptx::ast::{Initialiser, Module, Number, Variable};
+use crate::ptx::ast::{Function, Initialiser, Module, Number, Variable};
 use crate::ptx::types::{ScalarType, Space};
 use crate::watch::Watch;
 use std::sync::Arc;
@@ -438,7 +439,8 @@ impl Machine {
         }
         match fault {
             None => Ok(report),
-            Some((block, fault)) => {
+            Some((block, mut fault)) => {
+                name_stack(program, &mut fault.raised.kind);
                 let place = fault.pc.map(|pc| place(loaded.module(), program, pc));
                 let lane = u64::from(fault.warp * 32 + fault.raised.lane);
                 let thread = Thread {
@@ -455,6 +457,28 @@ impl Machine {
                 })))
             }
         }
+    }
+}
+
+/// A fault beyond the stack of functions that call themselves says so.
+fn name_stack(program: &Program, kind: &mut FaultKind) {
+    let FaultKind::OutOfBounds {
+        space: Space::Local,
+        address,
+        nearest: nearest @ None,
+        ..
+    } = kind
+    else {
+        return;
+    };
+    let stack = program.local.iter().find(|p| p.name == STACK_NAME);
+    if let Some(stack) = stack.filter(|p| *address >= p.offset) {
+        *nearest = Some(Nearest {
+            name: stack.name.to_string(),
+            bytes: stack.size,
+            offset: *address as i64 - stack.offset as i64,
+            freed: false,
+        });
     }
 }
 
@@ -639,7 +663,17 @@ fn image(v: &Variable, module: &Module, addresses: &[u64]) -> Vec<u8> {
                     .iter()
                     .position(|o| o.name.text == symbol.text);
                 let home = found.map(|i| module.variables[i].space);
-                let base = found.map_or(0, |i| addresses[i]);
+                let function = || {
+                    let named = |f: &&Function| f.name.text == symbol.text;
+                    let functions = module.functions.iter().enumerate();
+                    let known = functions.filter(|(_, f)| named(f));
+                    // A definition replaces its declaration.
+                    known.max_by_key(|(i, f)| (f.body.is_some(), usize::MAX - i))
+                };
+                let base = match found {
+                    Some(i) => addresses[i],
+                    None => function().map_or(0, |(i, _)| function_address(i)),
+                };
                 let window = match home {
                     Some(Space::Const) if *generic => windows::CONST,
                     _ => 0,

@@ -73,7 +73,16 @@ fn rows<O: Observer>(
     } else {
         (1 << count) - 1
     };
-    for lane in bits(givers) {
+    let (mut ends, mut least, mut most) = (0, u64::MAX, 0);
+    for row in rows.iter().take(count) {
+        (ends, least, most) = (ends | row, least.min(*row), most.max(*row));
+    }
+    let good = op.address.space != Space::Generic
+        && ends & 15 == 0
+        && least >= crate::lower::SHARED_START
+        && most.saturating_add(16) <= block.shared.len() as u64;
+    // One by one only to tell which is wrong.
+    for lane in bits(if good { 0 } else { givers }) {
         if op.address.space == Space::Generic {
             let (space, low) = window_of(rows[lane]);
             if space != Space::Shared {
@@ -340,9 +349,105 @@ fn takes_part(op: &Multiply, group: usize, lane: usize) -> bool {
     groups(op) == 1 || lane % 16 / 4 == group
 }
 
+/// Puts a value of each lane where `start + g·down + t·along` says, `g` and `t` as in the layouts.
+#[inline(always)]
+fn deal(values: &[f32; LANES], to: &mut [f32; 512], start: usize, down: usize, along: usize) {
+    for g in 0..8 {
+        for t in 0..4 {
+            to[(start + g * down + t * along) % 512] = values[4 * g + t];
+        }
+    }
+}
+
+/// One element of each lane, of a register that holds several.
+#[inline(always)]
+fn element(values: &[u32; LANES], shift: usize, widen: impl Fn(u32) -> f32) -> [f32; LANES] {
+    let mut out = [0.0; LANES];
+    for lane in 0..LANES {
+        out[lane] = widen(values[lane] >> shift);
+    }
+    out
+}
+
+/// The multiplications of m16n8 in the regular layout, whose positions are the formulas of
+/// [`Shape::position`] with the lane taken apart.
+#[inline(always)]
+fn regular(op: &Multiply, registers: &mut Registers, mask: u32, widen: impl Fn(u32) -> f32) {
+    const N: usize = 8;
+    let s = op.shape;
+    let k = s.k;
+    let mut a = [0f32; 512];
+    let mut b = [0f32; 512];
+    let mut acc = [0f32; 512];
+    let per = Shape::packed(s.a);
+    let width = 32 / per;
+    for (r, plane) in op.a.iter().enumerate() {
+        for i in 0..per {
+            let values = element(registers.narrow(*plane), i * width, &widen);
+            let start = 8 * (r % 2) * k + 4 * per * (r / 2) + i;
+            deal(&values, &mut a, start, k, per);
+        }
+    }
+    for (r, plane) in op.b.iter().enumerate() {
+        for i in 0..per {
+            let values = element(registers.narrow(*plane), i * width, &widen);
+            deal(&values, &mut b, (4 * per * r + i) * N, 1, per * N);
+        }
+    }
+    let per = Shape::packed(s.c);
+    for (r, plane) in op.c.iter().enumerate() {
+        for i in 0..per {
+            let values = element(registers.narrow(*plane), 16 * i, |v| accumulator(v, s.c));
+            let e = r * per + i;
+            deal(&values, &mut acc, 8 * (e / 2) * N + e % 2, N, 2);
+        }
+    }
+    multiply_single::<N>(&a[..16 * k], &b[..k * N], &mut acc[..16 * N], k);
+    let per = Shape::packed(s.d);
+    for (r, plane) in op.d.iter().enumerate() {
+        let mut words = [0; LANES];
+        for i in 0..per {
+            let e = r * per + i;
+            let start = 8 * (e / 2) * N + e % 2;
+            let mut values = [0.0; LANES];
+            for g in 0..8 {
+                for t in 0..4 {
+                    values[4 * g + t] = acc[(start + g * N + 2 * t) % 512];
+                }
+            }
+            for lane in 0..LANES {
+                words[lane] |= result(values[lane], s.d) << (16 * i);
+            }
+        }
+        let out = registers.narrow_mut(*plane);
+        for lane in 0..LANES {
+            let taken = mask >> lane & 1 != 0;
+            out[lane] = if taken { words[lane] } else { out[lane] };
+        }
+    }
+}
+
 #[inline(always)]
 fn single(op: &Multiply, registers: &mut Registers, mask: u32) {
     let s = op.shape;
+    if s.layout == Layout::Regular && (s.m, s.n) == (16, 8) && s.k <= 32 {
+        match s.a {
+            ScalarType::F16 if s.b == s.a => {
+                return regular(op, registers, mask, |v| {
+                    to_single(v & 0xffff, ScalarType::F16)
+                });
+            }
+            ScalarType::BF16 if s.b == s.a => {
+                return regular(op, registers, mask, |v| {
+                    to_single(v & 0xffff, ScalarType::BF16)
+                });
+            }
+            ScalarType::TF32 if s.b == s.a => {
+                return regular(op, registers, mask, |v| to_single(v, ScalarType::TF32));
+            }
+            _ => {}
+        }
+    }
     let mut a = [0f32; 512];
     let mut b = [0f32; 512];
     let mut acc = [0f32; 512];

@@ -129,21 +129,21 @@ pub(crate) fn addresses(warp: &Warp, address: &Address) -> Addresses {
     all
 }
 
-/// The addresses of all lanes and their pattern, found with the vector units of the host.
+/// Finds the addresses of all lanes and their pattern with the vector units of the host.
 pub(crate) struct Resolve<'a> {
     pub(crate) warp: &'a Warp,
     pub(crate) address: &'a Address,
     pub(crate) mask: u32,
+    pub(crate) targets: &'a mut Addresses,
 }
 
 impl pulp::NullaryFnOnce for Resolve<'_> {
-    type Output = (Addresses, Pattern);
+    type Output = Pattern;
 
     #[inline(always)]
-    fn call(self) -> Self::Output {
-        let targets = addresses(self.warp, self.address);
-        let pattern = Pattern::of(&targets, self.mask);
-        (targets, pattern)
+    fn call(self) -> Pattern {
+        *self.targets = addresses(self.warp, self.address);
+        Pattern::of(self.targets, self.mask)
     }
 }
 

@@ -321,6 +321,11 @@ fn other<O: Observer>(
             block.exits = true;
             Ok(Flow::Choose)
         }
+        Op::NoFunction { a } => {
+            let lane = lanes.trailing_zeros();
+            let address = warp.registers.wide(a)[lane as usize];
+            Err(Raised::new(FaultKind::NoFunction { address }, lane))
+        }
         Op::Trap => Err(Raised::new(FaultKind::Trap, lanes.trailing_zeros())),
         Op::Sync(index) => {
             let op = program.syncs[index as usize];

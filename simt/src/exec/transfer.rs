@@ -1,6 +1,6 @@
 //! Values between registers and a memory, for all lanes of a checked access.
 //!
-//! Elements of 32 and 64 bits in registers of their own width are moved as words: from memory in
+//! Elements of 32, 64 and 128 bits in registers of their own width are moved as words: from memory in
 //! one piece where lanes follow each other, then dealt to the registers by the vector units.
 //! Everything else goes lane by lane.
 
@@ -15,27 +15,33 @@ use crate::memory::Store;
 use crate::ptx::types::{ScalarType, TypeKind};
 use pulp::{Arch, NullaryFnOnce};
 
-/// Words that a lane moves at most in one instruction.
-const MOST: usize = 8;
-
-/// The words of all lanes, one lane after the other.
-type Words = [u32; LANES * MOST];
-
 /// Where the lanes of an access are.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
+    /// Addresses, and what is to be taken from them.
     pub(crate) offsets: &'a Addresses,
+    pub(crate) base: u64,
+    /// How the differences lie.
     pub(crate) pattern: Pattern,
     pub(crate) mask: u32,
 }
 
-/// Words of a lane, if the access moves whole registers of 32 or 64 bits.
+impl Place<'_> {
+    /// Where a lane is.
+    #[inline(always)]
+    pub(crate) fn of(&self, lane: usize) -> u64 {
+        self.offsets[lane].wrapping_sub(self.base)
+    }
+}
+
+/// Words of a lane, if the access moves whole registers of 32, 64 or 128 bits.
 #[inline(always)]
 fn words(op: &MemoryOp) -> Option<usize> {
     let size = op.ty.bytes();
     let planes = match size {
         4 => 1,
         8 => 2,
+        16 => 4,
         _ => return None,
     };
     let whole = op
@@ -71,40 +77,44 @@ impl<M: Store> NullaryFnOnce for LoadWords<'_, M> {
 impl<M: Store> LoadWords<'_, M> {
     #[inline(always)]
     fn load<const W: usize>(self) {
-        let Place {
-            offsets,
-            pattern,
-            mask,
-        } = self.place;
-        let mut words: Words = [0; LANES * MOST];
-        let lanes = &mut words.as_chunks_mut::<W>().0[..LANES];
+        let Place { pattern, mask, .. } = self.place;
+        let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
+        let contiguous = pattern.contiguous(mask, 4 * W as u32);
+        if let (1, false, Some(at), Some(reg)) = (W, wide, contiguous, self.op.registers[0]) {
+            let out = self.registers.narrow_mut(reg.plane);
+            self.memory.load_words(at, out);
+            return;
+        }
+        let mut lanes = [[0u32; W]; LANES];
         if let Some(at) = pattern.uniform() {
             let mut one = [0; W];
             self.memory.load_words(at, &mut one);
-            lanes.fill(one);
-        } else if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
+            lanes = [one; LANES];
+        } else if let Some(at) = contiguous {
             self.memory.load_words(at, lanes.as_flattened_mut());
         } else if mask == FULL {
-            for (lane, at) in lanes.iter_mut().zip(offsets) {
-                self.memory.load_words(*at, lane);
+            for (lane, words) in lanes.iter_mut().enumerate() {
+                self.memory.load_words(self.place.of(lane), words);
             }
         } else {
             for lane in bits(mask) {
-                self.memory.load_words(offsets[lane], &mut lanes[lane]);
+                self.memory
+                    .load_words(self.place.of(lane), &mut lanes[lane]);
             }
         }
-        let lanes = &words.as_chunks::<W>().0[..LANES];
-        let wide = self.op.ty.bytes() == 8;
         for (k, reg) in self.op.registers.iter().enumerate() {
             let Some(reg) = reg else { continue };
             if wide {
-                let k = 2 * k % W;
-                let mut values = [0; LANES];
-                for i in 0..LANES {
-                    let high = lanes[i][(k + 1) % W];
-                    values[i] = u64::from(lanes[i][k]) | u64::from(high) << 32;
+                for half in 0..halves {
+                    let k = 2 * (k * halves + half) % W;
+                    let mut values = [0; LANES];
+                    for i in 0..LANES {
+                        let high = lanes[i][(k + 1) % W];
+                        values[i] = u64::from(lanes[i][k]) | u64::from(high) << 32;
+                    }
+                    let plane = reg.plane + 2 * half as u16;
+                    keep(self.registers.wide_mut(plane), mask, values);
                 }
-                keep(self.registers.wide_mut(reg.plane), mask, values);
             } else {
                 let k = k % W;
                 let mut values = [0; LANES];
@@ -153,22 +163,19 @@ impl<M: Store> NullaryFnOnce for StoreWords<'_, M> {
 impl<M: Store> StoreWords<'_, M> {
     #[inline(always)]
     fn store<const W: usize>(self) {
-        let Place {
-            offsets,
-            pattern,
-            mask,
-        } = self.place;
-        let mut words: Words = [0; LANES * MOST];
-        let lanes = &mut words.as_chunks_mut::<W>().0[..LANES];
-        let wide = self.op.ty.bytes() == 8;
+        let Place { pattern, mask, .. } = self.place;
+        let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
+        let mut lanes = [[0u32; W]; LANES];
         for (k, reg) in self.op.registers.iter().enumerate() {
             let Some(reg) = reg else { continue };
             if wide {
-                let k = 2 * k % W;
-                let values = self.registers.wide(reg.plane);
-                for i in 0..LANES {
-                    lanes[i][k] = values[i] as u32;
-                    lanes[i][(k + 1) % W] = (values[i] >> 32) as u32;
+                for half in 0..halves {
+                    let k = 2 * (k * halves + half) % W;
+                    let values = self.registers.wide(reg.plane + 2 * half as u16);
+                    for i in 0..LANES {
+                        lanes[i][k] = values[i] as u32;
+                        lanes[i][(k + 1) % W] = (values[i] >> 32) as u32;
+                    }
                 }
             } else {
                 let k = k % W;
@@ -186,7 +193,7 @@ impl<M: Store> StoreWords<'_, M> {
             self.memory.store_words(at, &lanes[last as usize % LANES]);
         } else {
             for lane in bits(mask) {
-                self.memory.store_words(offsets[lane], &lanes[lane]);
+                self.memory.store_words(self.place.of(lane), &lanes[lane]);
             }
         }
     }
@@ -203,7 +210,7 @@ fn all_written<M: Store>(memory: &M, place: Place<'_>, bytes: u32) -> bool {
     } else if let Some(at) = place.pattern.uniform() {
         memory.written_range(at, u64::from(bytes))
     } else {
-        bits(place.mask).all(|lane| memory.written_range(place.offsets[lane], u64::from(bytes)))
+        bits(place.mask).all(|lane| memory.written_range(place.of(lane), u64::from(bytes)))
     }
 }
 
@@ -216,7 +223,7 @@ fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
         memory.mark_range(at, u64::from(bytes));
     } else {
         for lane in bits(place.mask) {
-            memory.mark_range(place.offsets[lane], u64::from(bytes));
+            memory.mark_range(place.of(lane), u64::from(bytes));
         }
     }
 }
@@ -255,7 +262,7 @@ pub(crate) fn load<M: Store, O: Observer>(
         let step = k as u64 * u64::from(size);
         let mut known: Known = [u16::MAX; LANES];
         for lane in bits(place.mask) {
-            known[lane] = memory.written(place.offsets[lane] + step, size) as u16;
+            known[lane] = memory.written(place.of(lane) + step, size) as u16;
         }
         observer.loaded(at, op, k, &known);
     }
@@ -286,7 +293,7 @@ fn load_lanes<M: Store>(memory: &M, warp: &mut Warp, op: &MemoryOp, place: Place
         let Some(reg) = *reg else { continue };
         let step = k as u64 * u64::from(size);
         for lane in bits(place.mask) {
-            let from = place.offsets[lane] + step;
+            let from = place.of(lane) + step;
             if size == 16 {
                 for (n, half) in halves(reg).into_iter().enumerate() {
                     set(warp, half, lane, memory.load(from + 8 * n as u64, 8));
@@ -338,7 +345,7 @@ fn store_lanes<M: Store>(memory: &mut M, warp: &Warp, op: &MemoryOp, place: Plac
         let Some(reg) = *reg else { continue };
         let step = k as u64 * u64::from(size);
         for lane in bits(place.mask) {
-            let to = place.offsets[lane] + step;
+            let to = place.of(lane) + step;
             if size == 16 {
                 for (n, half) in halves(reg).into_iter().enumerate() {
                     memory.store(to + 8 * n as u64, 8, get(warp, half, lane));
@@ -356,7 +363,7 @@ fn mark_registers<M: Store>(memory: &mut M, op: &MemoryOp, place: Place<'_>) {
     for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
         let step = k as u64 * u64::from(size);
         for lane in bits(place.mask) {
-            memory.mark(place.offsets[lane] + step, size, (1 << size) - 1);
+            memory.mark(place.of(lane) + step, size, (1 << size) - 1);
         }
     }
 }
@@ -375,7 +382,7 @@ fn store_known<M: Store, O: Observer>(
         let known = observer.stored(at, op, k);
         for lane in bits(place.mask) {
             let which = u32::from(known[lane]) & ((1 << size) - 1);
-            memory.mark(place.offsets[lane] + step, size, which);
+            memory.mark(place.of(lane) + step, size, which);
         }
     }
 }

@@ -194,7 +194,8 @@ fn special(
         // One multiprocessor per block in flight is as good an answer as any.
         Special::SmId => (block % 132) as u32,
         Special::NSmId => 132,
-        Special::GridId | Special::Zero => 0,
+        Special::GridId => 0,
+        Special::ExplicitCluster => u32::from(shape.cluster_size() > 1),
         Special::LaneMask(MaskKind::Eq) => 1 << lane,
         Special::LaneMask(MaskKind::Le) => bit(|i, l| i <= l),
         Special::LaneMask(MaskKind::Lt) => bit(|i, l| i < l),

@@ -10,8 +10,9 @@ use super::registers::LANES;
 use super::step::Env;
 use super::warp::Warp;
 use crate::isa::meaning::half::{bf16_to_f32, f16_to_f32, f32_to_f16};
+use crate::isa::meaning::matrix::to_single;
 use crate::lower::wgmma::{Element, Source, WgmmaOp};
-use crate::ptx::types::Space;
+use crate::ptx::types::{ScalarType, Space};
 
 /// A shared-memory matrix descriptor (PTX ISA 9.7.15.5.1.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ fn number(element: Element, pattern: u64) -> f32 {
         Element::F16 => f16_to_f32(pattern as u16),
         Element::Bf16 => bf16_to_f32(pattern as u16),
         Element::Tf32 => f32::from_bits(pattern as u32 & !0x1fff),
+        Element::E4m3 => to_single(pattern as u32, ScalarType::E4M3),
+        Element::E5m2 => to_single(pattern as u32, ScalarType::E5M2),
         Element::S8 => f32::from(pattern as u8 as i8),
         Element::U8 => f32::from(pattern as u8),
     }

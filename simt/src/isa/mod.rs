@@ -13,9 +13,9 @@ pub use work::{Class, Unit, Work};
 
 use crate::lower::arithmetic;
 use crate::lower::emit::{Emitter, Result};
-use crate::ptx::ast::Instruction;
+use crate::ptx::ast::{Instruction, Module, Statement};
 use pattern::Pattern;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 /// One pattern and what lowers it.
@@ -92,6 +92,24 @@ pub(crate) fn lower(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     };
     e.begin(i, Work::of(i));
     (entry.lower)(e, i)
+}
+
+/// The lines of the table that the instructions of a module are found in.
+pub fn used(module: &Module) -> BTreeSet<&'static str> {
+    fn visit(statements: &[Statement], found: &mut BTreeSet<&'static str>) {
+        for statement in statements {
+            match statement {
+                Statement::Block(inner) => visit(inner, found),
+                Statement::Instruction(i) => found.extend(find(i).map(|entry| entry.text)),
+                _ => {}
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    for function in &module.functions {
+        visit(function.body.as_deref().unwrap_or(&[]), &mut found);
+    }
+    found
 }
 
 /// The whole table as text, one form a line, by opcode: the coverage of the machine.

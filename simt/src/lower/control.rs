@@ -27,6 +27,11 @@ pub(crate) fn bra(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     Ok(())
 }
 
+/// `call` and `ret`: what lowers bodies takes them before the table is asked.
+pub(crate) fn of_body(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
+    Err(e.unsupported(i.span, format!("`{}` outside a body", i.mnemonic())))
+}
+
 /// `brx.idx`.
 pub(crate) fn brx(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;

@@ -304,13 +304,16 @@ impl<'m> Emitter<'m> {
     fn named(&mut self, name: &str, offset: i64, ty: ScalarType, span: Span) -> Result<Reg> {
         if let Some((which, declared)) = special(name).filter(|_| offset == 0) {
             if declared == ScalarType::Pred {
-                return self.src(
-                    &Operand {
-                        kind: OperandKind::Number(Number::Integer(0)),
-                        span,
-                    },
-                    ScalarType::Pred,
+                let (value, one) = (
+                    self.special(which, ScalarType::U32).plane,
+                    self.bits(ScalarType::U32, 1).plane,
                 );
+                let p = self.fresh(ScalarType::Pred);
+                self.push_extra(Op::Alu {
+                    f: crate::isa::alu::Alu::EqB32,
+                    r: [p.plane, value, one, 0, 0],
+                });
+                return Ok(p);
             }
             if declared.bits() != ty.bits() && ty.bits() != 16 && ty.bits() != 64 {
                 let message = format!("`{name}` is {declared}, the instruction needs {ty}");
@@ -333,6 +336,21 @@ impl<'m> Emitter<'m> {
                     },
                 ))
             }
+            Some(Symbol::Framed(base, at)) => {
+                if ty.bits() != 64 {
+                    return Err(self.unsupported(
+                        span,
+                        "32-bit addresses of local variables in a function that calls itself",
+                    ));
+                }
+                let d = self.fresh(ty);
+                let offset = self.bits(ty, at.wrapping_add_signed(offset));
+                self.push_extra(Op::Alu {
+                    f: crate::isa::alu::Alu::Add64,
+                    r: [d.plane, base.plane, offset.plane, 0, 0],
+                });
+                Ok(d)
+            }
             Some(Symbol::Global(index)) => {
                 if ty.bits() != 64 {
                     return Err(self.wrong(span, "an address has 64 bits"));
@@ -343,8 +361,7 @@ impl<'m> Emitter<'m> {
                 Err(self.wrong(span, "a register with an offset stands only inside `[ ]`"))
             }
             Some(Symbol::Function(index)) => {
-                // A function's address is its index; only `call` understands it.
-                Ok(self.bits(ty, index as u64 + 1))
+                Ok(self.bits(ty, super::call::function_address(index)))
             }
             Some(Symbol::Label(_) | Symbol::Targets(_)) => {
                 Err(self.wrong(span, "a label is not a value"))
@@ -464,6 +481,17 @@ impl<'m> Emitter<'m> {
                     base: None,
                     offset: offset.wrapping_add(at as i64),
                     space,
+                })
+            }
+            Some(Symbol::Framed(base, at)) => {
+                if space != Space::Local && space != Space::Generic {
+                    let message = format!("`{name}` is in local memory, not in {space}");
+                    return Err(self.wrong(inner.span, message));
+                }
+                Ok(Address {
+                    base: Some(base),
+                    offset: offset.wrapping_add(at as i64),
+                    space: Space::Local,
                 })
             }
             Some(Symbol::Global(index)) => {

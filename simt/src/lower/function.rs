@@ -1,27 +1,33 @@
-//! Bodies: declarations, labels, calls; everything that is not a plain instruction.
+//! Bodies: declarations, labels, functions; everything that is not a plain instruction.
 
+use super::call::{self, CallGraph};
 use super::emit::{Emitter, Result};
 use super::program::*;
 use super::scope::Symbol;
 use crate::diagnostics::Diagnostic;
+use crate::isa::alu::Alu;
 use crate::isa::{self, Work};
-use crate::ptx::ast::{Function, Instruction, Name, OperandKind, Statement, Variable};
+use crate::ptx::ast::{Function, Instruction, Name, Statement, Variable};
 use crate::ptx::types::{ScalarType, Space};
 use smol_str::SmolStr;
 use std::collections::HashMap;
 
 /// Where a function's code, parameters and way back are.
 #[derive(Clone)]
-struct Frame {
-    label: usize,
-    link: Reg,
-    params: Vec<Slot>,
-    returns: Vec<Slot>,
+pub(super) struct Frame {
+    pub(super) label: usize,
+    pub(super) link: Reg,
+    pub(super) params: Vec<Slot>,
+    pub(super) returns: Vec<Slot>,
+    /// Where the local variables of a function begin that may be entered again.
+    pub(super) base: Option<Reg>,
+    /// Their size.
+    locals: u64,
 }
 
 /// A parameter: in memory of the thread, or in a register.
 #[derive(Clone, Copy)]
-enum Slot {
+pub(super) enum Slot {
     Memory(u64, u64),
     Register(Reg),
 }
@@ -30,28 +36,46 @@ enum Slot {
 pub(crate) struct Body<'e, 'm> {
     pub(crate) emitter: &'e mut Emitter<'m>,
     errors: Vec<Diagnostic>,
-    frames: HashMap<usize, Frame>,
+    pub(super) frames: HashMap<usize, Frame>,
     pending: Vec<usize>,
-    calls: HashMap<usize, Vec<usize>>,
-    current: usize,
+    pub(super) graph: CallGraph,
+    pub(super) current: usize,
+    /// The stack of functions that call themselves, if there is one.
+    pub(super) stack: Option<Reg>,
+    /// Bytes of its local variables that the current function has placed on the stack.
+    placed: u64,
 }
 
 impl<'e, 'm> Body<'e, 'm> {
     pub(crate) fn lower(emitter: &'e mut Emitter<'m>, entry: usize) -> Vec<Diagnostic> {
+        let graph = CallGraph::new(emitter.module);
         let mut body = Self {
             emitter,
             errors: Vec::new(),
             frames: HashMap::new(),
             pending: Vec::new(),
-            calls: HashMap::new(),
+            graph,
             current: entry,
+            stack: None,
+            placed: 0,
         };
         body.module_scope();
         body.function(entry);
         while let Some(next) = body.pending.pop() {
             body.function(next);
         }
-        body.refuse_recursion();
+        if let Some(sp) = body.stack {
+            // It begins where the last variable ends.
+            let program = &mut body.emitter.program;
+            let start = program.local_bytes.next_multiple_of(16);
+            program.constants.push((sp, Constant::Bits(start)));
+            program.local_bytes = start + call::STACK;
+            program.local.push(Placed {
+                name: call::STACK_NAME.into(),
+                offset: start,
+                size: call::STACK,
+            });
+        }
         body.errors
     }
 
@@ -122,7 +146,7 @@ impl<'e, 'm> Body<'e, 'm> {
         offset
     }
 
-    fn frame(&mut self, index: usize) -> Frame {
+    pub(super) fn frame(&mut self, index: usize) -> Frame {
         if let Some(frame) = self.frames.get(&index) {
             return frame.clone();
         }
@@ -132,11 +156,18 @@ impl<'e, 'm> Body<'e, 'm> {
         let link = self.emitter.fresh(ScalarType::U32);
         let params = function.params.iter().map(|p| self.slot(p)).collect();
         let returns = function.returns.iter().map(|p| self.slot(p)).collect();
+        let size = match &function.body {
+            Some(body) if self.graph.recursive(index) => call::locals(body),
+            _ => 0,
+        };
+        let base = (size > 0).then(|| self.emitter.fresh(ScalarType::U64));
         let frame = Frame {
             label,
             link,
             params,
             returns,
+            base,
+            locals: size.next_multiple_of(16),
         };
         self.frames.insert(index, frame.clone());
         self.pending.push(index);
@@ -161,6 +192,7 @@ impl<'e, 'm> Body<'e, 'm> {
             return;
         };
         self.current = index;
+        self.placed = 0;
         self.emitter.function = index as u16;
         self.emitter.location = (0, 0, 0);
         self.emitter.carry = None;
@@ -174,6 +206,11 @@ impl<'e, 'm> Body<'e, 'm> {
         } else {
             let frame = self.frame(index);
             self.emitter.labels[frame.label] = Some(self.emitter.here());
+            if let Some(base) = frame.base {
+                let sp = self.stack();
+                super::arithmetic::copy(self.emitter, base, sp, Guard::NONE);
+                self.move_stack(Alu::Add64, frame.locals, Guard::NONE);
+            }
             let slots = frame.params.iter().chain(&frame.returns);
             for (param, slot) in function.params.iter().chain(&function.returns).zip(slots) {
                 let symbol = match *slot {
@@ -191,7 +228,11 @@ impl<'e, 'm> Body<'e, 'm> {
 
     /// `ret`, which in an entry ends the thread.
     fn leave(&mut self, guard: Guard) {
-        let link = self.frames.get(&self.current).map(|f| f.link.plane);
+        let frame = self.frames.get(&self.current);
+        let link = frame.map(|f| f.link.plane);
+        if let Some(bytes) = frame.filter(|f| f.base.is_some()).map(|f| f.locals) {
+            self.move_stack(Alu::Sub64, bytes, guard);
+        }
         self.emitter
             .push(link.map_or(Op::Exit, |link| Op::Return { link }), guard);
     }
@@ -247,6 +288,17 @@ impl<'e, 'm> Body<'e, 'm> {
                             Symbol::Placed(Space::Param, at | super::LOCAL_PARAM),
                         );
                     }
+                    Space::Local if self.base().is_some() => {
+                        let at = self
+                            .placed
+                            .next_multiple_of(u64::from(variable.align.max(1)));
+                        self.placed = at.saturating_add(variable.size());
+                        let base = self.base().unwrap_or(Reg {
+                            plane: 0,
+                            planes: 2,
+                        });
+                        self.declare(&variable.name, Symbol::Framed(base, at));
+                    }
                     Space::Local => {
                         let name = variable.name.text.clone();
                         let at = self.local(name, variable.align, variable.size());
@@ -270,6 +322,11 @@ impl<'e, 'm> Body<'e, 'm> {
                 _ => {}
             }
         }
+    }
+
+    /// Where the current function's local variables begin, if that changes from call to call.
+    fn base(&self) -> Option<Reg> {
+        self.frames.get(&self.current).and_then(|f| f.base)
     }
 
     fn registers(&mut self, name: &Name, count: Option<u32>, ty: ScalarType) {
@@ -304,169 +361,6 @@ impl<'e, 'm> Body<'e, 'm> {
             }
             "call" => self.call(i),
             _ => isa::lower(self.emitter, i),
-        }
-    }
-
-    fn call(&mut self, i: &'m Instruction) -> Result<()> {
-        self.emitter.begin(i, Work::of(i));
-        let guard = self.emitter.guard(i)?;
-        let list = |k: &'m OperandKind| match k {
-            OperandKind::List(items) => Some(items.as_slice()),
-            _ => None,
-        };
-        let mut operands = i.operands.iter();
-        let mut next = operands.next();
-        let returns = next.and_then(|o| list(&o.kind));
-        if returns.is_some() {
-            next = operands.next();
-        }
-        let Some(target) = next else {
-            return Err(self.emitter.wrong(i.span, "`call` needs a function"));
-        };
-        let arguments = operands.next().and_then(|o| list(&o.kind)).unwrap_or(&[]);
-        let OperandKind::Name(name) = &target.kind else {
-            return Err(self
-                .emitter
-                .wrong(target.span, "the name of a function is needed here"));
-        };
-        let index = match self.emitter.scopes.find(name) {
-            Some(Symbol::Function(index)) => *index,
-            Some(Symbol::Register(..)) => {
-                return Err(self.emitter.unsupported(i.span, "calls through a register"));
-            }
-            _ => return Err(self.emitter.unknown(name, target.span)),
-        };
-        self.calls.entry(self.current).or_default().push(index);
-        let frame = self.frame(index);
-        let returns = returns.unwrap_or(&[]);
-        if arguments.len() != frame.params.len() || returns.len() != frame.returns.len() {
-            let message = format!(
-                "`{name}` takes {} arguments and returns {}",
-                frame.params.len(),
-                frame.returns.len()
-            );
-            return Err(self.emitter.wrong(i.span, message));
-        }
-        let function = &self.emitter.module.functions[index];
-        for ((argument, slot), param) in arguments.iter().zip(&frame.params).zip(&function.params) {
-            self.pass(argument, *slot, param.ty, guard, true)?;
-        }
-        self.emitter.push(
-            Op::Call {
-                target: frame.label as u32,
-                link: frame.link.plane,
-            },
-            guard,
-        );
-        for ((result, slot), param) in returns.iter().zip(&frame.returns).zip(&function.returns) {
-            self.pass(result, *slot, param.ty, guard, false)?;
-        }
-        Ok(())
-    }
-
-    /// Copies an argument into its parameter, or a result out of it.
-    fn pass(
-        &mut self,
-        operand: &'m crate::ptx::ast::Operand,
-        slot: Slot,
-        ty: ScalarType,
-        guard: Guard,
-        into: bool,
-    ) -> Result<()> {
-        let e = &mut *self.emitter;
-        let own = match &operand.kind {
-            OperandKind::Name(name) => match e.scopes.find(name) {
-                Some(Symbol::Placed(Space::Param, at)) if at & super::LOCAL_PARAM != 0 => {
-                    Some(at & !super::LOCAL_PARAM)
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        let memory = |at: u64| Address {
-            base: None,
-            offset: at as i64,
-            space: Space::Local,
-        };
-        match (own, slot) {
-            (Some(own), Slot::Memory(at, size)) => {
-                let (from, to) = if into { (own, at) } else { (at, own) };
-                let mut done = 0;
-                while done < size {
-                    let step = [8, 4, 2, 1].into_iter().find(|s| {
-                        done + s <= size && (from + done) % s == 0 && (to + done) % s == 0
-                    });
-                    let step = step.unwrap_or(1);
-                    let ty = [
-                        ScalarType::B8,
-                        ScalarType::B16,
-                        ScalarType::B32,
-                        ScalarType::B64,
-                    ][step.trailing_zeros() as usize];
-                    let reg = e.fresh(ty);
-                    super::memory::plain(e, Access::Load, memory(from + done), ty, reg, guard);
-                    super::memory::plain(e, Access::Store, memory(to + done), ty, reg, guard);
-                    done += step;
-                }
-            }
-            (None, Slot::Memory(at, _)) => {
-                let reg = if into {
-                    e.src(operand, ty)?
-                } else {
-                    e.dst(operand, ty)?
-                };
-                let access = if into { Access::Store } else { Access::Load };
-                super::memory::plain(e, access, memory(at), ty, reg, guard);
-            }
-            (Some(own), Slot::Register(reg)) => {
-                let access = if into { Access::Load } else { Access::Store };
-                super::memory::plain(e, access, memory(own), ty, reg, guard);
-            }
-            (None, Slot::Register(reg)) => {
-                let other = if into {
-                    e.src(operand, ty)?
-                } else {
-                    e.dst(operand, ty)?
-                };
-                let (d, a) = if into { (reg, other) } else { (other, reg) };
-                super::arithmetic::copy(e, d, a, guard);
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse_recursion(&mut self) {
-        // Registers and parameters of a function exist once, so a cycle cannot be run.
-        let mut state: HashMap<usize, bool> = HashMap::new();
-        fn visit(
-            at: usize,
-            calls: &HashMap<usize, Vec<usize>>,
-            state: &mut HashMap<usize, bool>,
-        ) -> Option<usize> {
-            match state.get(&at) {
-                Some(true) => return None,
-                Some(false) => return Some(at),
-                None => {}
-            }
-            state.insert(at, false);
-            for next in calls.get(&at).into_iter().flatten() {
-                if let Some(found) = visit(*next, calls, state) {
-                    return Some(found);
-                }
-            }
-            state.insert(at, true);
-            None
-        }
-        let mut roots: Vec<usize> = self.calls.keys().copied().collect();
-        roots.sort_unstable();
-        for root in roots {
-            if let Some(index) = visit(root, &self.calls, &mut state) {
-                let name = &self.emitter.module.functions[index].name;
-                let message = format!("`{}` calls itself", name.text);
-                self.errors
-                    .push(self.emitter.unsupported(name.span, message));
-                return;
-            }
         }
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod arithmetic;
 pub(crate) mod asynchronous;
 pub(crate) mod bulk;
+pub(crate) mod call;
 pub(crate) mod control;
 pub(crate) mod emit;
 mod function;

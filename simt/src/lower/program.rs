@@ -70,6 +70,8 @@ pub enum Op {
     Table { index: u16, table: u16 },
     /// Jump to a function; the way back is kept in `link`.
     Call { target: u32, link: u16 },
+    /// A call through a register that holds no function's address.
+    NoFunction { a: u16 },
     /// Jump back.
     Return { link: u16 },
     /// The thread ends.
@@ -279,7 +281,8 @@ pub(crate) enum Special {
     ClusterNctaid(u8),
     ClusterCtarank,
     ClusterNctarank,
-    Zero,
+    /// Whether blocks form clusters: 1 or 0.
+    ExplicitCluster,
 }
 
 /// The comparison of `%lanemask_…`.

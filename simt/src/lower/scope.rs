@@ -13,6 +13,8 @@ pub(crate) enum Symbol {
     Register(Reg, ScalarType),
     /// A variable with a fixed offset in shared, local, const or param space.
     Placed(Space, u64),
+    /// A local variable at an offset from a register: of a function that may be entered again.
+    Framed(Reg, u64),
     /// A variable of the module in device memory.
     Global(usize),
     /// A label.
@@ -49,6 +51,30 @@ impl Scopes {
     /// Finds a name, innermost scope first.
     pub(crate) fn find(&self, name: &str) -> Option<&Symbol> {
         self.levels.iter().rev().find_map(|level| level.get(name))
+    }
+
+    /// The registers of the function being lowered, declared so far.
+    pub(crate) fn registers(&self) -> Vec<Reg> {
+        let all = self.levels.iter().flat_map(HashMap::values);
+        let registers = all.filter_map(|symbol| match symbol {
+            Symbol::Register(reg, _) => Some(*reg),
+            _ => None,
+        });
+        registers.collect()
+    }
+
+    /// The parameters that the function being lowered has in the thread's own memory, in order.
+    pub(crate) fn own_params(&self) -> Vec<u64> {
+        let all = self.levels.iter().flat_map(HashMap::values);
+        let places = all.filter_map(|symbol| match symbol {
+            Symbol::Placed(Space::Param, at) if at & super::LOCAL_PARAM != 0 => {
+                Some(at & !super::LOCAL_PARAM)
+            }
+            _ => None,
+        });
+        let mut places: Vec<u64> = places.collect();
+        places.sort_unstable();
+        places
     }
 
     /// The declared name nearest to a misspelt one.
@@ -121,7 +147,7 @@ pub(crate) fn special(name: &str) -> Option<(Special, ScalarType)> {
         "%total_smem_size" => TotalSharedSize,
         "%cluster_ctarank" => ClusterCtarank,
         "%cluster_nctarank" => ClusterNctarank,
-        "%is_explicit_cluster" => return Some((Zero, ScalarType::Pred)),
+        "%is_explicit_cluster" => return Some((ExplicitCluster, ScalarType::Pred)),
         _ => return None,
     };
     Some((special, u32))

@@ -18,6 +18,8 @@ pub(crate) enum Element {
     F16,
     Bf16,
     Tf32,
+    E4m3,
+    E5m2,
     S8,
     U8,
 }
@@ -28,6 +30,8 @@ impl Element {
             ".f16" => Self::F16,
             ".bf16" => Self::Bf16,
             ".tf32" => Self::Tf32,
+            ".e4m3" => Self::E4m3,
+            ".e5m2" => Self::E5m2,
             ".s8" => Self::S8,
             ".u8" => Self::U8,
             _ => return None,
@@ -39,7 +43,7 @@ impl Element {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::Tf32 => 4,
-            Self::S8 | Self::U8 => 1,
+            Self::E4m3 | Self::E5m2 | Self::S8 | Self::U8 => 1,
         }
     }
 
@@ -112,7 +116,6 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;
     let unsupported = |e: &Emitter<'_>| e.unsupported(i.span, format!("`{}`", i.mnemonic()));
     let types: Vec<Element> = (i.modifiers.iter().rev())
-        .take_while(|m| !["f32", "s32"].contains(&&m.text[1..]))
         .filter_map(|m| Element::from_name(&m.text))
         .take(2)
         .collect();

@@ -5,6 +5,7 @@ mod cases;
 mod checks;
 mod honest;
 mod honest_append;
+pub(super) mod kernels;
 mod mistakes;
 pub(super) mod pages;
 mod spec;
@@ -29,7 +30,7 @@ pub fn task() -> Task {
         example: cases::example,
         mistakes: mistakes::MISTAKES,
         honest,
-        builtin: None,
+        builtin: Some(kernels::call),
     }
 }
 

@@ -410,7 +410,14 @@ fn drafted(model: &HashModel, text: &[i32], ahead: &[i32], nodes: usize, rng: &m
 
 fn renumbered(session: &mut Session<'_>, dims: &Dims, rng: &mut Rng) -> Result<(), Stop> {
     let vocabulary = dims.get("V").max(2);
-    let item = random(rng, dims.get("N"), vocabulary);
+    // Renumbering siblings with one token would change which of them is first.
+    let twins = |item: &Item| {
+        let alike =
+            |i: usize, j: usize| item.parent[i] == item.parent[j] && item.token[i] == item.token[j];
+        (0..item.token.len()).any(|i| (0..i).any(|j| alike(i, j)))
+    };
+    let mut drawn = (0..200).map(|_| random(rng, dims.get("N"), vocabulary));
+    let item = drawn.find(|item| !twins(item)).ok_or(Stop::Unfit)?;
     let nodes = item.token.len();
     // A random order with parents first.
     let mut order: Vec<usize> = Vec::with_capacity(nodes);
@@ -420,13 +427,6 @@ fn renumbered(session: &mut Session<'_>, dims: &Dims, rng: &mut Rng) -> Result<(
             .filter(|i| item.parent[*i] < 0 || order.contains(&(item.parent[*i] as usize)))
             .collect();
         order.push(rng.choose(&ready));
-    }
-    // Siblings with one token would change which is first: their order is kept out of it.
-    let twins = (0..nodes).any(|i| {
-        (0..i).any(|j| item.parent[i] == item.parent[j] && item.token[i] == item.token[j])
-    });
-    if twins {
-        return Err(Stop::Unfit);
     }
     let place = |old: i32| match usize::try_from(old) {
         Ok(old) => order.iter().position(|o| *o == old).unwrap_or(0) as i32,

@@ -4,6 +4,7 @@ mod attention;
 mod checks;
 mod honest;
 mod honest_attention;
+mod kernels;
 mod mistakes;
 mod oracle;
 mod spec;
@@ -28,7 +29,7 @@ pub fn task() -> Task {
         example: walks::example,
         mistakes: mistakes::MISTAKES,
         honest: plain,
-        builtin: None,
+        builtin: Some(kernels::call),
     }
 }
 
