@@ -44,7 +44,7 @@
 //! | rung | entries | block | rows | takes |
 //! |---|---|---|---|---|
 //! | 1 | `paged_attention_plain_FORMAT` | 4 warps | 4 | any D to 256, q in f32, f16, bf16 |
-//! | 2 | `paged_attention_FORMAT_D` | 4 warps | 16 | D = 64, 128, 256; q in f16, bf16 |
+//! | 2 | `paged_attention_FORMAT_D` | 4 warps | 16 | bf16, int8 with D = 64, 128, int4 with D = 128; q in f16, bf16 |
 //!
 //! Rung 1 is the formula: a warp a row, key by key.
 //!
@@ -183,12 +183,8 @@ pub const FAMILY: Family = Family {
         plain("paged_attention_plain_bf16"),
         plain("paged_attention_plain_int8"),
         plain("paged_attention_plain_int4"),
-        halves!("paged_attention_f16_64", 4),
-        halves!("paged_attention_f16_128", 8),
-        halves!("paged_attention_f16_256", 16),
         halves!("paged_attention_bf16_64", 4),
         halves!("paged_attention_bf16_128", 8),
-        halves!("paged_attention_bf16_256", 16),
         tensor!(
             "paged_attention_int8_64",
             4,
@@ -203,31 +199,10 @@ pub const FAMILY: Family = Family {
             0,
             &["HMMA.16816.F32.BF16", "LDG.E.NA.128|LDG.E.128"]
         ),
-        tensor!(
-            "paged_attention_int8_256",
-            16,
-            0,
-            0,
-            &["HMMA.16816.F32.BF16", "LDG.E.NA.128|LDG.E.128"]
-        ),
         // Also Σ q of two rows, and what zero points take off.
-        tensor!(
-            "paged_attention_int4_64",
-            4,
-            8,
-            0,
-            &["HMMA.16816.F32.BF16", "LDS.128"]
-        ),
         tensor!(
             "paged_attention_int4_128",
             8,
-            8,
-            0,
-            &["HMMA.16816.F32.BF16", "LDG.E.NA.128|LDG.E.128"]
-        ),
-        tensor!(
-            "paged_attention_int4_256",
-            16,
             8,
             0,
             &["HMMA.16816.F32.BF16", "LDG.E.NA.128|LDG.E.128"]

@@ -156,7 +156,7 @@ pub(super) unsafe fn combine<const D8: usize>(
         }
     }
     let d = 8 * D8;
-    times(per_warp / TENSOR_WARPS, |n| {
+    times(per_warp / TENSOR_WARPS * outcome.splits.min(1), |n| {
         let i = warp * (per_warp / TENSOR_WARPS) + n;
         let mut total = [0.0_f32; 4];
         for warp in 0..TENSOR_WARPS {

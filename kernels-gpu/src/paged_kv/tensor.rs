@@ -150,6 +150,8 @@ unsafe fn attend<
         query * kv_heads * group as usize + kv_head * group as usize + (row % group) as usize
     };
     let bytes = 4 * d / F::PER_WORD as usize;
+    // 1, which ptxas does not know: it does not unroll what would spill.
+    let one = outcome.splits.min(1);
 
     // The factors of q, a register of a fragment a turn; what is left of each number is split off
     // into the next part.
@@ -161,7 +163,7 @@ unsafe fn attend<
         let (step, g, t, j) = (index / 128, index / 16 % 8, index / 4 % 4, index % 4);
         let row = row0 + g + 8 * (j % 2);
         let mut rest = [0.0_f32; 2];
-        times(2, |e| {
+        times(2 * one, |e| {
             let i = F::order(4 * step + 2 * (j / 2) + e);
             let column = i / run * 4 * run + t * run + i % run;
             if row < rows {
@@ -243,7 +245,7 @@ unsafe fn attend<
             // SAFETY: key < keys.
             slot = unsafe { tables.slot(sequence, key) };
         }
-        times(TENSOR_KEYS / 16, |half| {
+        times(TENSOR_KEYS / 16 * one, |half| {
             let key0 = key0 + 16 * half;
             if key0 >= reach.any[1] {
                 return;
@@ -330,7 +332,7 @@ unsafe fn attend<
                 within(reach.all[0], reach.all[1]) || within(0, tables.sinks.min(reach.all[1]));
             if !interior {
                 let mut seen = 0;
-                times(8, |i| {
+                times(8 * one, |i| {
                     let key = key0 + 8 * (i / 4) + 2 * lane.t + i % 2;
                     let sight = if i & 2 == 0 { sights[0] } else { sights[1] };
                     // SAFETY: the rows' own sights.
@@ -373,7 +375,7 @@ unsafe fn attend<
                     }
                 }
                 if vote_any(FULL, found != 0) {
-                    times(16, |offset| {
+                    times(16 * one, |offset| {
                         let (vector, exists) = slot_of(offset);
                         // SAFETY: as for the values.
                         unsafe {
@@ -502,16 +504,9 @@ macro_rules! entries {
 }
 
 entries! {
-    paged_attention_f16_64: F16, 4, 8, 8 by 4, 4 by 4;
-    paged_attention_f16_128: F16, 8, 16, 16 by 4, 8 by 4;
-    paged_attention_f16_256: F16, 16, 32, 32 by 4, 16 by 4;
     paged_attention_bf16_64: Bf16, 4, 8, 8 by 4, 4 by 4;
     paged_attention_bf16_128: Bf16, 8, 16, 16 by 4, 8 by 4;
-    paged_attention_bf16_256: Bf16, 16, 32, 32 by 4, 16 by 4;
     paged_attention_int8_64: Int8, 4, 8, 4 by 4, 2 by 2;
     paged_attention_int8_128: Int8, 8, 16, 8 by 4, 4 by 4;
-    paged_attention_int8_256: Int8, 16, 32, 16 by 4, 8 by 4;
-    paged_attention_int4_64: Int4, 4, 8, 2 by 2, 1 by 1;
     paged_attention_int4_128: Int4, 8, 16, 4 by 4, 2 by 2;
-    paged_attention_int4_256: Int4, 16, 32, 8 by 4, 4 by 4;
 }

@@ -61,7 +61,8 @@ pub struct Outputs<'a, T: Float> {
 pub enum Rung {
     /// Rung 1: a warp a query and head; every type, format and head size.
     Plain,
-    /// Rung 2: on the tensor cores; head sizes 64, 128, 256, q in f16 or bf16 (over f16 pages: f16).
+    /// Rung 2: on the tensor cores; q in f16 or bf16, pages in bf16 or int8 with head sizes 64 and
+    /// 128, or in int4 with 128.
     Tensor {
         /// Into how many parts a row's keys are cut, 1 to 128.
         splits: usize,
@@ -232,13 +233,16 @@ impl Problem {
 
 /// Parts that q and the weights are split into, if rung 2 takes the types and the head size.
 fn parts<T: Float>(format: Format, head_size: usize) -> Option<u32> {
-    if ![64, 128, 256].contains(&head_size) {
-        return None;
-    }
-    match (format, T::NAME) {
-        (Format::F16, "f16") | (Format::Bf16 | Format::Int8 | Format::Int4, "bf16") => Some(1),
+    let sizes: &[usize] = match format {
+        Format::F16 => &[],
+        Format::Bf16 | Format::Int8 => &[64, 128],
+        Format::Int4 => &[128],
+    };
+    match T::NAME {
+        _ if !sizes.contains(&head_size) => None,
+        "bf16" => Some(1),
         // f16 is two bf16 numbers.
-        (Format::Bf16 | Format::Int8 | Format::Int4, "f16") => Some(2),
+        "f16" => Some(2),
         _ => None,
     }
 }
@@ -279,7 +283,8 @@ pub(crate) fn attend<T: Float>(
                     pages.format(),
                     problem.head_size
                 );
-                let must_be = "Plain, or for D = 64, 128, 256 and q in f16 or bf16 (over f16: f16)";
+                let must_be =
+                    "Plain, or q in f16 or bf16 over bf16 or int8 (D = 64, 128) or int4 (128)";
                 return Err(refuse("rung", got, must_be));
             };
             if !(1..=MAX_SPLITS as usize).contains(&splits) {

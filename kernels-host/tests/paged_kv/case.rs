@@ -377,12 +377,13 @@ pub(crate) fn right<T: Element>(
 
 /// The rungs that take a type over a format and head size.
 pub(crate) fn rungs<T: Number>(plan: &Plan) -> Vec<Rung> {
-    let fits = match plan.format {
-        Format::F16 => T::NAME == "f16",
-        _ => T::NAME != "f32",
+    let sizes: &[usize] = match plan.format {
+        Format::F16 => &[],
+        Format::Bf16 | Format::Int8 => &[64, 128],
+        Format::Int4 => &[128],
     };
+    let fits = T::NAME != "f32" && sizes.contains(&plan.head_size);
     let tensor = [1, 3].map(|splits| Rung::Tensor { splits });
-    let fits = fits && [64, 128, 256].contains(&plan.head_size);
     let tensor = tensor.into_iter().filter(|_| fits);
     std::iter::once(Rung::Plain).chain(tensor).collect()
 }

@@ -64,7 +64,7 @@ fn keys_and_values_are_read_once() {
 /// Vectors of f16 and bf16 are read in whole sectors.
 #[test]
 fn sectors_are_used_whole() {
-    let mut plan = Plan::new(Format::F16, 128, 500);
+    let mut plan = Plan::new(Format::Bf16, 128, 500);
     plan.group = 4;
     let counters = counted::<f16>(&plan);
     let efficiency = counters.sector_efficiency().unwrap();
@@ -97,7 +97,7 @@ fn two_parts_cost_products_not_bytes() {
 /// Workspace: f32 o and lse of each split, O(rows).
 #[test]
 fn workspace_is_a_row_of_f32_for_each_split() {
-    let plan = Plan::new(Format::F16, 64, 600);
+    let plan = Plan::new(Format::Bf16, 64, 600);
     let case = Case::<f16>::draw(&plan, 1);
     let allocated = |splits| {
         let recorder = kernels_host::Recorder::new();

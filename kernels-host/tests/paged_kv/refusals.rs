@@ -46,7 +46,7 @@ impl Call {
     }
 
     fn run(&self, device: &Arc<dyn Device>) -> Result<()> {
-        let pages = Pages::uninit(device, SHAPE, Format::F16)?;
+        let pages = Pages::uninit(device, SHAPE, Format::Bf16)?;
         let made_for = PageShape {
             page: self.table_page,
             ..SHAPE
@@ -198,7 +198,7 @@ fn calls_that_do_not_fit_launch_nothing() {
     call.run(&device).unwrap();
     assert_eq!(
         recorder.launches(),
-        ["paged_attention_f16_64", "paged_merge"]
+        ["paged_attention_bf16_64", "paged_merge"]
     );
     Call {
         sinks: Some(4),

@@ -124,12 +124,14 @@ fn check<T: Float + Element>(plan: &Plan, seed: u64) {
     )
     .unwrap();
 
-    let fits = match plan.format {
-        Format::F16 => T::NAME == "f16",
-        _ => T::NAME != "f32",
+    let sizes: &[usize] = match plan.format {
+        Format::F16 => &[],
+        Format::Bf16 | Format::Int8 => &[64, 128],
+        Format::Int4 => &[128],
     };
+    let fits = T::NAME != "f32" && sizes.contains(&d);
     let mut rungs = vec![Rung::Plain];
-    if fits && [64, 128, 256].contains(&d) {
+    if fits {
         rungs.extend([Rung::Tensor { splits: 1 }, Rung::Tensor { splits: 3 }]);
     }
     for rung in rungs {
