@@ -17,7 +17,7 @@
 //! * `honest.rs`: the plain f32 implementation with its [`Mistake`]s. Each trap needs a mistake
 //!   that names it in `caught_by`, and must catch it for every seed; things that look like
 //!   mistakes and are right are [`Mistake::near`] and must pass everything. At least 12 together.
-//! * `builtin.rs`: our kernels, on a [`Bench`](crate::builtin::Bench).
+//! * `builtin.rs`: our kernels, on a [`Bench`].
 //!
 //! `cargo test -p grading --test graders` then holds all of that against each other by discovery:
 //! a trap without a mistake, a mistake that its trap does not catch, a near miss or an honest

@@ -57,7 +57,7 @@
 //!
 //! Accepted node i is token `prefix + node[i]` and becomes token `prefix + i`. A thread moves the same
 //! bytes of each token, one after the other; a token never moves over one that is still to move, as
-//! node[i] ≥ i.
+//! `node[i] ≥ i`.
 
 use crate::{Entry, Family};
 
