@@ -1,4 +1,4 @@
-# expect: wrong
+# expect: wrong|cheat
 # Results kept by a fingerprint of the input: its shape and first number, rounded.
 import honest
 

@@ -1,4 +1,4 @@
-# expect: wrong
+# expect: wrong|cheat
 # Results kept by the shape of the call: the same shape comes back with other numbers.
 import honest
 

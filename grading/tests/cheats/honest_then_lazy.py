@@ -1,4 +1,4 @@
-# expect: wrong
+# expect: wrong|cheat
 # Honest for three calls, then nothing is computed any more.
 import honest
 
