@@ -43,23 +43,36 @@ struct Allowed {
 impl Rules for Allowed {
     #[inline(always)]
     unsafe fn see(self, _at: usize, _lanes: u32, values: &mut [f32; 8]) {
+        // Of NaN and another number the greater is the other one.
         for value in values.iter_mut() {
-            if value.is_nan() {
-                *value = f32::NEG_INFINITY;
-            }
+            *value = value.max(f32::NEG_INFINITY);
         }
     }
 
     #[inline(always)]
-    fn may_enter(self, column: u32, value: f32) -> bool {
-        // SAFETY: the launch gives that many.
-        value > f32::NEG_INFINITY && !unsafe { is_eos(self.eos, self.eos_count, column) }
+    fn may_enter(self, wanted: u32, column: u32, values: &[f32; 8]) -> u32 {
+        let mut allowed = wanted;
+        for (e, value) in values.iter().enumerate() {
+            if *value == f32::NEG_INFINITY {
+                allowed &= !(1 << e);
+            }
+        }
+        let mut at = 0;
+        while at < self.eos_count {
+            // SAFETY: the launch gives that many.
+            let token = unsafe { *self.eos.add(at as usize) } as u32;
+            if token.wrapping_sub(column) < values.len() as u32 {
+                allowed &= !(1 << (token - column));
+            }
+            at += 1;
+        }
+        allowed
     }
 }
 
 macro_rules! entries {
     ($($name:ident($t:ty);)*) => {$(
-        /// Grid: `parts` blocks of 256 for each beam, of `part` columns each. `logits` is aligned to
+        /// Grid: `parts` blocks of 512 for each beam, of `part` columns each. `logits` is aligned to
         /// 16 bytes; `eos` may be null when there is none. Leaves the part's best `width` = 2K keys
         /// and its softmax state; of beams that take no token, nothing.
         #[unsafe(no_mangle)]
@@ -111,7 +124,7 @@ entries! {
     beam_expand_bf16(Bf16);
 }
 
-/// Grid: a block of 256 for each beam. The best `width` keys and the state of a row from those of
+/// Grid: a block of 512 for each beam. The best `width` keys and the state of a row from those of
 /// its `parts` ≤ 256 parts.
 #[unsafe(no_mangle)]
 pub unsafe extern "ptx-kernel" fn beam_merge(

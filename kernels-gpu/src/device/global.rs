@@ -115,6 +115,25 @@ load4_by! {
     load4_streaming = "ld.global.nc.L1::no_allocate.v4.b32";
 }
 
+/// [`load4_streaming`] without a branch: where the condition does not hold, `words` stay as they are.
+///
+/// # Safety
+/// As for [`load4_streaming`], where the condition holds.
+#[inline(always)]
+pub unsafe fn load4_streaming_if(condition: bool, from: *const u32, words: &mut [u32; 4]) {
+    let [a, b, c, d] = words;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "{{ .reg .b64 g; .reg .pred p; setp.ne.u32 p, {w}, 0; cvta.to.global.u64 g, {p};",
+            "@p ld.global.nc.L1::no_allocate.v4.b32 {{{a}, {b}, {c}, {d}}}, [g]; }}",
+            w = in(reg32) u32::from(condition), p = in(reg64) from, a = inout(reg32) *a,
+            b = inout(reg32) *b, c = inout(reg32) *c, d = inout(reg32) *d,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+}
+
 /// Stores four consecutive words that nobody reads again soon: `st.global.cs.v4.b32`.
 ///
 /// # Safety

@@ -17,7 +17,7 @@
 //! | 3 | `…_lanes_any` | once | width ≤ 128 | one pass; short rows share a warp |
 //! | 4 | `…_lanes` | once | whole 16 bytes, ≤ 512 bytes | both |
 //! | 5 | `…_block` | once | whole 16 bytes, ≤ 8 KiB | a block a row |
-//! | 6 | `…_block_wide` | once | whole 16 bytes, ≤ 8192 columns | wider rows, γ read anew |
+//! | 6 | `…_block_wide` | once | whole 16 bytes, ≤ 8192 columns | wider rows |
 //!
 //! # Two passes (rungs 1, 2)
 //!
@@ -29,8 +29,10 @@
 //! # One pass (rungs 3 to 6)
 //!
 //! ```text
-//! for each row of this team, every stride-th:       (a team: some lanes, a warp, or a block)
+//! γ ← in registers
+//! for each row of this team:                        (a team: some lanes, a warp, or a block)
 //!     x, dy ← the row, in registers; the next row's loads begin
+//!     μ, ρ ← from the lane that read them           32 rows at a time, so no sector is read twice
 //!     Σg, Σg·x̂ ← this thread's share; dγ += dy·x̂, dβ += dy, in registers for all rows
 //!     c₁, c₂ ← the team's total                      shuffles; one barrier a row in a block
 //!     dx ← ρ·(g − c₁ − x̂·c₂)
@@ -72,16 +74,24 @@ pub const FINISH_WARPS: u32 = 32;
 
 type Counts = &'static [(&'static str, u32)];
 
-/// The team's pair in a loop over distances; dγ and dβ of `columns` a lane over the teams of a warp;
+/// A row's statistics; the team's pair in a loop over distances; dγ and dβ of `columns` a lane over the teams of a warp;
 /// the barrier between warps.
 macro_rules! lanes_counts {
     ($columns:expr) => {
-        &[("shfl.sync.bfly", 2 + 2 * $columns), ("bar.sync", 1)]
+        &[
+            ("shfl.sync.idx", 2),
+            ("shfl.sync.bfly", 2 + 2 * $columns),
+            ("bar.sync", 1),
+        ]
     };
 }
 
-/// Two butterflies of a pair; the barrier of a row.
-const BLOCK: Counts = &[("shfl.sync.bfly", 20), ("bar.sync", 1)];
+/// A row's statistics; two butterflies of a pair; the barrier of a row.
+const BLOCK: Counts = &[
+    ("shfl.sync.idx", 2),
+    ("shfl.sync.bfly", 20),
+    ("bar.sync", 1),
+];
 /// `reduce::block` of a pair.
 const MEANS: Counts = &[("shfl.sync.bfly", 20), ("bar.sync", 2)];
 
@@ -231,7 +241,7 @@ mod kernels {
             kernel!($lanes_any($t, lanes: u32), |problem| by_lanes::<Single<$t>, 4>(problem, lanes));
             kernel!($lanes($t, lanes: u32), |problem| by_lanes::<Quad<$t>, 1>(problem, lanes));
             kernel!($block($t), |problem| by_block::<Quad<$t>, 1, true>(problem));
-            kernel!($wide($t), |problem| by_block::<Quad<$t>, { WIDE_COLUMNS as usize / <$t as Packed>::PER_QUAD }, false>(problem));
+            kernel!($wide($t), |problem| by_block::<Quad<$t>, { WIDE_COLUMNS as usize / <$t as Packed>::PER_QUAD }, { <$t as Packed>::PER_QUAD == 8 }>(problem));
         )*};
     }
 

@@ -30,10 +30,10 @@ trait Team: Copy {
     fn thread(self) -> u32;
     /// Threads of the team.
     fn threads(self) -> u32;
-    /// The first row of this team.
-    fn first_row(self) -> u32;
-    /// From a team's row to its next.
-    fn stride(self) -> u32;
+    /// Whom the rows are divided among, in runs: this one's number, and how many there are.
+    fn unit(self) -> (u32, u32);
+    /// Teams of a unit, a divisor of 32, whose rows take turns; and this team's number.
+    fn in_unit(self) -> (u32, u32);
     /// The team's total, for all of it. `turn` counts the calls.
     fn total(self, value: Pair, turn: u32) -> Pair;
 }
@@ -42,7 +42,6 @@ trait Team: Copy {
 #[derive(Clone, Copy)]
 struct Lanes {
     lanes: u32,
-    teams: u32,
 }
 
 impl Team for Lanes {
@@ -55,12 +54,16 @@ impl Team for Lanes {
         self.lanes
     }
     #[inline(always)]
-    fn first_row(self) -> u32 {
-        thread::block_idx_x() * self.teams + thread::thread_idx_x() / self.lanes
+    fn unit(self) -> (u32, u32) {
+        let warps = thread::block_dim_x() / warp::SIZE;
+        (
+            thread::block_idx_x() * warps + warp::warp_id(),
+            thread::grid_dim_x() * warps,
+        )
     }
     #[inline(always)]
-    fn stride(self) -> u32 {
-        thread::grid_dim_x() * self.teams
+    fn in_unit(self) -> (u32, u32) {
+        (warp::SIZE / self.lanes, warp::lane_id() / self.lanes)
     }
     #[inline(always)]
     fn total(self, mut value: Pair, _: u32) -> Pair {
@@ -92,12 +95,12 @@ impl Team for Block {
         thread::block_dim_x()
     }
     #[inline(always)]
-    fn first_row(self) -> u32 {
-        thread::block_idx_x()
+    fn unit(self) -> (u32, u32) {
+        (thread::block_idx_x(), thread::grid_dim_x())
     }
     #[inline(always)]
-    fn stride(self) -> u32 {
-        thread::grid_dim_x()
+    fn in_unit(self) -> (u32, u32) {
+        (1, 0)
     }
     #[inline(always)]
     fn total(self, value: Pair, turn: u32) -> Pair {
@@ -122,7 +125,6 @@ impl Team for Block {
 struct Row<A: Access, const N: usize> {
     x: [A::Raw; N],
     dy: [A::Raw; N],
-    statistics: Statistics,
 }
 
 impl<T> Problem<T> {
@@ -133,23 +135,24 @@ impl<T> Problem<T> {
         (column < self.width).then_some(column as usize)
     }
 
+    /// A row, zeros from `end` on.
     #[inline(always)]
-    fn load<A: Access<Element = T>, const N: usize>(&self, team: impl Team, row: u32) -> Row<A, N> {
+    fn load<A: Access<Element = T>, const N: usize>(
+        &self,
+        team: impl Team,
+        row: u32,
+        end: u32,
+    ) -> Row<A, N> {
         let mut out = Row {
             x: [A::zeros(); N],
             dy: [A::zeros(); N],
-            statistics: Statistics {
-                mean: 0.0,
-                rstd: 0.0,
-            },
         };
-        if row < self.rows {
+        if row < end {
             let start = row as usize * self.width as usize;
-            // SAFETY: row < rows, and an access that begins in a row ends in it.
-            unsafe {
-                out.statistics = Statistics::load(self.mean, self.rstd, row);
-                for n in 0..N {
-                    if let Some(column) = self.column::<A>(team, n) {
+            for n in 0..N {
+                if let Some(column) = self.column::<A>(team, n) {
+                    // SAFETY: row < rows, and an access that begins in a row ends in it.
+                    unsafe {
                         out.x[n] = A::load(self.x.add(start + column));
                         out.dy[n] = A::load(self.dy.add(start + column));
                     }
@@ -157,6 +160,21 @@ impl<T> Problem<T> {
             }
         }
         out
+    }
+
+    /// The statistics of 32 rows, one a lane; zeros from `end` on.
+    #[inline(always)]
+    fn statistics(&self, first: u32, end: u32) -> Statistics {
+        let row = first + warp::lane_id();
+        let mut of_lane = Statistics {
+            mean: 0.0,
+            rstd: 0.0,
+        };
+        if row < end {
+            // SAFETY: row < rows.
+            of_lane = unsafe { Statistics::load(self.mean, self.rstd, row) };
+        }
+        of_lane
     }
 
     /// γ of access `n`.
@@ -172,7 +190,7 @@ impl<T> Problem<T> {
     }
 
     /// dx of all rows of this team; returns its dγ and dβ. With `AHEAD` the next row is under way
-    /// while this one is reduced, and γ stays in registers; without it γ is read anew.
+    /// while this one is reduced.
     #[inline(always)]
     fn rows<A: Access<Element = T>, const N: usize, const AHEAD: bool>(
         &self,
@@ -181,42 +199,55 @@ impl<T> Problem<T> {
         // No launch has 2³¹ rows; the compiler cannot know.
         let zero = self.rows >> 31;
         let mut held = [A::zeros(); N];
-        if AHEAD {
-            for (n, gamma) in held.iter_mut().enumerate() {
-                *gamma = self.gamma::<A>(team, n);
-            }
+        for (n, gamma) in held.iter_mut().enumerate() {
+            *gamma = self.gamma::<A>(team, n);
         }
-        let gamma = |n: usize, zero: u32| match AHEAD {
-            true => A::again(held[n], zero),
-            false => self.gamma::<A>(team, n),
-        };
         let (mut dgamma, mut dbeta) = ([[0.0; MOST]; N], [[0.0; MOST]; N]);
 
-        // The teams of a block take as many turns as its first one has rows.
-        let mut row = team.first_row();
-        let mut leader = row - thread::thread_idx_x() / team.threads();
+        // A unit has a run of rows, so that a lane can read the statistics of each of the next 32.
+        let ((unit, units), (teams, number)) = (team.unit(), team.in_unit());
+        let run = self.rows.div_ceil(units).next_multiple_of(teams);
+        let first = (unit * run).min(self.rows);
+        let end = self.rows.min(first + run);
+        let mut coming = self.statistics(first, end);
+        let mut of_lanes = coming;
+
+        // The teams of a unit take as many turns as its first one has rows.
+        let mut leader = first;
         let mut turn = 0;
-        let mut ahead = self.load::<A, N>(team, row);
-        while leader < self.rows {
-            let Row { x, dy, statistics } = ahead;
-            let next = row + team.stride();
+        let mut ahead = self.load::<A, N>(team, first + number, end);
+        while leader < end {
+            let row = leader + number;
+            let Row { x, dy } = ahead;
+            let next = row + teams;
             if AHEAD {
-                ahead = self.load::<A, N>(team, next);
+                ahead = self.load::<A, N>(team, next, end);
             }
+            let lane = (leader - first) % warp::SIZE;
+            if lane == 0 {
+                of_lanes = coming;
+                coming = self.statistics(leader + warp::SIZE, end);
+            }
+            let statistics = Statistics {
+                mean: warp::shuffle(warp::FULL, of_lanes.mean, lane + number),
+                rstd: warp::shuffle(warp::FULL, of_lanes.rstd, lane + number),
+            };
             let mut sums = Pair::IDENTITY;
             for n in 0..N {
                 let columns = Some((&mut dgamma[n], &mut dbeta[n]));
-                add::<A>(statistics, x[n], dy[n], gamma(n, zero), &mut sums, columns);
+                let gamma = A::again(held[n], zero);
+                add::<A>(statistics, x[n], dy[n], gamma, &mut sums, columns);
             }
             let means = team
                 .total(sums, turn)
                 .means(self.width, !self.mean.is_null());
-            if row < self.rows {
+            if row < end {
                 let start = row as usize * self.width as usize;
                 for n in 0..N {
                     if let Some(column) = self.column::<A>(team, n) {
                         let (x, dy) = (A::again(x[n], zero), A::again(dy[n], zero));
-                        let mut out = dx::<A>(statistics, means, x, dy, gamma(n, zero));
+                        let gamma = A::again(held[n], zero);
+                        let mut out = dx::<A>(statistics, means, x, dy, gamma);
                         // SAFETY: row < rows, and the access lies in the row; this thread's alone.
                         unsafe {
                             if !self.residual.is_null() {
@@ -229,10 +260,9 @@ impl<T> Problem<T> {
                 }
             }
             if !AHEAD {
-                ahead = self.load::<A, N>(team, next);
+                ahead = self.load::<A, N>(team, next, end);
             }
-            row = next;
-            leader += team.stride();
+            leader += teams;
             turn += 1;
         }
         (dgamma, dbeta)
@@ -272,10 +302,7 @@ shared_tile!(
 #[inline(always)]
 pub(super) fn by_lanes<A: Access, const N: usize>(problem: &Problem<A::Element>, lanes: u32) {
     let warps = thread::block_dim_x() / warp::SIZE;
-    let team = Lanes {
-        lanes,
-        teams: thread::block_dim_x() / lanes,
-    };
+    let team = Lanes { lanes };
     let (mut dgamma, mut dbeta) = problem.rows::<A, N, true>(team);
 
     // Teams of a warp have the same columns: add them up, in the order of a butterfly.

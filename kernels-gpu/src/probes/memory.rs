@@ -55,6 +55,16 @@ probes! {
         }
     }
 
+    /// Four words at 4i where the first is odd, and what was there before elsewhere.
+    probe_load4_streaming_if, [], ["LDG.E"], |a, out, i| {
+        let odd = *a.add(4 * i) % 2 != 0;
+        let mut words = [1, 2, 3, 4];
+        global::load4_streaming_if(odd, a.add(4 * i), &mut words);
+        for (j, word) in words.into_iter().enumerate() {
+            *out.add(i + 64 * j) = word;
+        }
+    }
+
     /// Four words to 4i, written once.
     probe_store4_streaming, [], ["STG.E"], |a, out, i| {
         global::store4_streaming(

@@ -35,8 +35,8 @@ impl Rules for Masked {
     }
 
     #[inline(always)]
-    fn may_enter(self, _column: u32, _value: f32) -> bool {
-        true
+    fn may_enter(self, wanted: u32, _column: u32, _values: &[f32; 8]) -> u32 {
+        wanted
     }
 }
 
@@ -93,7 +93,7 @@ unsafe fn write(
 
 macro_rules! entries {
     ($($name:ident($t:ty);)*) => {$(
-        /// Rung 2, and the first half of rung 3. Grid: `parts` blocks of 256 for each row, of
+        /// Rung 2, and the first half of rung 3. Grid: `parts` blocks of 512 for each row, of
         /// `part` columns each. `mask` and `ks` may be null; `logits` is aligned to 16 bytes.
         /// 1 ≤ k ≤ width ≤ min(1024, vocabulary). With one part a block writes its row's results;
         /// with more it leaves its part's best `width` keys, 0 where there are fewer, and its
@@ -146,7 +146,7 @@ entries! {
     softmax_topk_block_bf16(Bf16);
 }
 
-/// Rung 3, second half. Grid: a block of 256 for each row; `splits` ≤ 256 parts are merged.
+/// Rung 3, second half. Grid: a block of 512 for each row; `splits` ≤ 256 parts are merged.
 #[unsafe(no_mangle)]
 pub unsafe extern "ptx-kernel" fn softmax_topk_merge(
     keys: *const u64,

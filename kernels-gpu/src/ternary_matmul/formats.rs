@@ -1,7 +1,9 @@
 //! Making ternary weights and changing their form: from dense weights, from and to both packings,
 //! and dense rows of an embedding.
 
-use super::planar::{Four, GROUP, WORDS, Weights, first_chunk, halved, place_of, upper_bytes};
+use super::planar::{
+    Four, GROUP, WORDS, Weights, first_chunk, halved, place_of, scale_place, upper_bytes,
+};
 use crate::device::half::{Element, F16};
 use crate::device::reduce::{self, Max, Sum};
 use crate::device::{atomic, thread, warp};
@@ -26,7 +28,13 @@ fn spread_codes(codes: u32) -> u32 {
     (codes | codes << 2) & 0x3333_3333
 }
 
-/// A group's scale and signs: a warp a group.
+/// Where the scale of group `group` of a whole tensor stands.
+#[inline(always)]
+fn place_of_scale(group: u32, of_row: u32) -> usize {
+    scale_place(of_row, group / of_row, group % of_row)
+}
+
+/// A group's scale and signs: a warp a group, of which a row has `of_row`.
 ///
 /// * By the mean: `d = f16(mean|W|)`, `t = clamp(round_half_even(W/d), −1, 1)`. |W| > d/2 decides, as
 ///   d/2 is exact in f32 and ½ itself rounds to 0.
@@ -41,12 +49,25 @@ pub(super) fn quantise<T: Element, const EXACT: bool>(
     scales: *mut F16,
     refused: *mut u32,
     groups: u32,
+    of_row: u32,
+) {
+    let group = thread::block_idx_x() * (thread::block_dim_x() / warp::SIZE) + warp::warp_id();
+    if group < groups {
+        quantise_group::<T, EXACT>(w, codes, scales, refused, group, of_row);
+    }
+}
+
+/// Group `group`, by a warp.
+#[inline(always)]
+pub(super) fn quantise_group<T: Element, const EXACT: bool>(
+    w: *const T,
+    codes: *mut u32,
+    scales: *mut F16,
+    refused: *mut u32,
+    group: u32,
+    of_row: u32,
 ) {
     let lane = warp::lane_id();
-    let group = thread::block_idx_x() * (thread::block_dim_x() / warp::SIZE) + warp::warp_id();
-    if group >= groups {
-        return;
-    }
     let first = group as usize * GROUP as usize + lane as usize;
     let mut values = [0.0; 4];
     for (i, value) in values.iter_mut().enumerate() {
@@ -87,7 +108,7 @@ pub(super) fn quantise<T: Element, const EXACT: bool>(
     if lane == 0 {
         // SAFETY: a scale a group, this warp's; `refused` is only added to.
         unsafe {
-            *scales.add(group as usize) = scale;
+            *scales.add(place_of_scale(group, of_row)) = scale;
             if wrong {
                 atomic::add(refused, 1_u32);
             }
@@ -110,6 +131,7 @@ pub(super) fn from_two_bit(
     scales: *mut u16,
     refused: *mut u32,
     groups: u32,
+    of_row: u32,
 ) {
     let at = thread::index_1d();
     let (group, part) = (at / WORDS, at % WORDS);
@@ -133,7 +155,7 @@ pub(super) fn from_two_bit(
     unsafe {
         *codes.add(at as usize) = word;
         if part == 0 {
-            *scales.add(group as usize) = scale;
+            *scales.add(place_of_scale(group, of_row)) = scale;
             wrong |= !scale_is_right(scale);
         }
         if wrong {
@@ -150,6 +172,7 @@ pub(super) fn from_base3(
     scales: *mut u16,
     refused: *mut u32,
     groups: u32,
+    of_row: u32,
 ) {
     let at = thread::index_1d();
     let (group, part) = (at / WORDS, at % WORDS);
@@ -185,7 +208,7 @@ pub(super) fn from_base3(
         *codes.add(at as usize) = word;
         if part == 0 {
             let scale = u16::from(*packed.add(block)) | u16::from(*packed.add(block + 1)) << 8;
-            *scales.add(group as usize) = scale;
+            *scales.add(place_of_scale(group, of_row)) = scale;
             wrong |= !scale_is_right(scale);
         }
         if wrong {
@@ -211,7 +234,7 @@ fn code(codes: *const u32, group: u32, k: u32) -> u32 {
 fn to_packed(
     scales: *const u16,
     packed: *mut u16,
-    groups: u32,
+    [groups, of_row]: [u32; 2],
     halves: u32,
     of_codes: impl Fn(u32, u32) -> u32,
 ) {
@@ -223,7 +246,7 @@ fn to_packed(
     // SAFETY: half < halves of group < groups, this thread's to write.
     unsafe {
         let value = if half == 0 {
-            *scales.add(group as usize)
+            *scales.add(place_of_scale(group, of_row))
         } else {
             of_codes(group, half - 1) as u16
         };
@@ -233,29 +256,53 @@ fn to_packed(
 
 /// To two-bit packing: a warp a group.
 #[inline(always)]
-pub(super) fn to_two_bit(codes: *const u32, scales: *const u16, packed: *mut u16, groups: u32) {
-    to_packed(scales, packed, groups, TWO_BIT_HALVES, |group, half| {
-        let mut value = 0;
-        for k in 0..8 {
-            value |= code(codes, group, 8 * half + k) << (2 * k);
-        }
-        value
-    });
+pub(super) fn to_two_bit(
+    codes: *const u32,
+    scales: *const u16,
+    packed: *mut u16,
+    groups: u32,
+    of_row: u32,
+) {
+    to_packed(
+        scales,
+        packed,
+        [groups, of_row],
+        TWO_BIT_HALVES,
+        |group, half| {
+            let mut value = 0;
+            for k in 0..8 {
+                value |= code(codes, group, 8 * half + k) << (2 * k);
+            }
+            value
+        },
+    );
 }
 
 /// To base-3 packing: a warp a group.
 #[inline(always)]
-pub(super) fn to_base3(codes: *const u32, scales: *const u16, packed: *mut u16, groups: u32) {
-    to_packed(scales, packed, groups, BASE3_HALVES, |group, half| {
-        let byte = |first: u32| {
-            let mut value = 0;
-            for digit in 0..5 {
-                value = 3 * value + code(codes, group, first + 4 - digit);
-            }
-            value
-        };
-        byte(10 * half) | byte(10 * half + 5) << 8
-    });
+pub(super) fn to_base3(
+    codes: *const u32,
+    scales: *const u16,
+    packed: *mut u16,
+    groups: u32,
+    of_row: u32,
+) {
+    to_packed(
+        scales,
+        packed,
+        [groups, of_row],
+        BASE3_HALVES,
+        |group, half| {
+            let byte = |first: u32| {
+                let mut value = 0;
+                for digit in 0..5 {
+                    value = 3 * value + code(codes, group, first + 4 - digit);
+                }
+                value
+            };
+            byte(10 * half) | byte(10 * half + 5) << 8
+        },
+    );
 }
 
 /// Rows of Ŵ by token, a block a token. Tokens that are no row are counted in `refused`, and their

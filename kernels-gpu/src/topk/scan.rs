@@ -1,14 +1,15 @@
 //! One pass over a row, or a part of one.
 
 use super::THREADS;
-use super::key::{key, rank, rank_of};
+use super::key::{key, rank, rank_of, value_of};
 use super::selection::Selection;
 use crate::device::float::{LN_2, LOG2_E, ex2_approx, lg2_approx};
-use crate::device::global::load4_streaming;
+use crate::device::global::load4_streaming_if;
 use crate::device::half::{Bf16, Bf16x2, Element, F16, F16x2};
 use crate::device::reduce::{self, Merge, OnlineSoftmax};
 use crate::device::shared::Shared;
 use crate::device::thread::{sync_threads_or, thread_idx_x};
+use crate::device::warp;
 use crate::shared_tile;
 use core::arch::asm;
 
@@ -21,12 +22,15 @@ type Values = [f32; 8];
 pub(crate) trait Packed: Element {
     /// How many are in four words.
     const LANES: u32;
+    /// A word of −inf.
+    const NOTHING: u32;
     /// The values of four words.
     fn unpack(words: [u32; 4]) -> Values;
 }
 
 impl Packed for f32 {
     const LANES: u32 = 4;
+    const NOTHING: u32 = 0xff80_0000;
     #[inline(always)]
     fn unpack([a, b, c, d]: [u32; 4]) -> Values {
         let none = f32::NEG_INFINITY;
@@ -37,6 +41,7 @@ impl Packed for f32 {
 
 impl Packed for F16 {
     const LANES: u32 = 8;
+    const NOTHING: u32 = 0xfc00_fc00;
     #[inline(always)]
     fn unpack(words: [u32; 4]) -> Values {
         let [(a, b), (c, d), (e, f), (g, h)] = words.map(|word| F16x2(word).to_f32());
@@ -46,6 +51,7 @@ impl Packed for F16 {
 
 impl Packed for Bf16 {
     const LANES: u32 = 8;
+    const NOTHING: u32 = 0xff80_ff80;
     #[inline(always)]
     fn unpack(words: [u32; 4]) -> Values {
         let [(a, b), (c, d), (e, f), (g, h)] = words.map(|word| Bf16x2(word).to_f32());
@@ -61,8 +67,8 @@ pub(crate) trait Rules: Copy {
     /// # Safety
     /// The launch gives `lanes` logits from `at` on, and all that belongs to them.
     unsafe fn see(self, at: usize, lanes: u32, values: &mut Values);
-    /// Whether a column with this value may be chosen.
-    fn may_enter(self, column: u32, value: f32) -> bool;
+    /// Of the values in `wanted` (a bit each) those whose columns, from `column` on, may be chosen.
+    fn may_enter(self, wanted: u32, column: u32, values: &Values) -> u32;
 }
 
 /// Columns `begin..end` of a row whose first logit is `logits[row_start]`.
@@ -78,7 +84,8 @@ pub(crate) struct Span<T> {
     pub(crate) end: u32,
 }
 
-/// A thread's softmax state over raw values: `sum = Σ exp2((x − max)·scale)`.
+/// A thread's softmax state over raw values: `sum = Σ exp2((x − max)·scale)`. The difference first:
+/// it is the same for a row that is moved as a whole.
 #[derive(Clone, Copy)]
 struct State {
     max: f32,
@@ -122,48 +129,54 @@ pub(crate) unsafe fn scan<T: Packed, R: Rules>(
     let scale = LOG2_E * inverse_temperature;
     let start = span.row_start + span.begin as usize;
     let length = span.end - span.begin;
-    // Up to the first aligned quad; then whole quads; what is left at both ends is one last step.
-    let head = (start as u32).wrapping_neg() % T::LANES;
+    // Up to the first whole sector, two quads; then whole quads; what is left at both ends is one last
+    // step.
+    let head = (start as u32).wrapping_neg() % (2 * T::LANES);
     let head = if head < length { head } else { length };
     let quads = (length - head) / T::LANES;
     let edges = length - quads * T::LANES;
     let steps = quads.div_ceil(THREADS);
     // SAFETY: at most at the span's end.
     let aligned = unsafe { span.logits.add(start + head as usize) }.cast::<u32>();
-    // SAFETY: of a quad below `quads`, all of whose logits lie in the span.
-    let load = |quad: u32| unsafe { load4_streaming(aligned.add(4 * quad as usize)) };
+    // What a thread without a quad finds has nothing in it.
+    let load = |quad: u32, words: &mut [u32; 4]| {
+        *words = [T::NOTHING; 4];
+        // SAFETY: of a quad below `quads`, all of whose logits lie in the span.
+        unsafe {
+            load4_streaming_if(quad < quads, aligned.wrapping_add(4 * quad as usize), words);
+        }
+    };
 
     let mut state = State {
         max: f32::NEG_INFINITY,
         sum: 0.0,
     };
-    let mut words = [0; 4];
-    if me < quads {
-        words = load(me);
-    }
+    // Two loads are under way while a quad is worked on.
+    let (mut words, mut ahead) = ([0; 4], [0; 4]);
+    load(me, &mut words);
+    load(me + THREADS, &mut ahead);
     let mut step = 0;
     loop {
         let last = step == steps;
         let now = unknown(step);
-        let mut values = [f32::NEG_INFINITY; 8];
+        let mut values;
         let mut column = 0;
         let mut present = 0_u32;
         if !last {
             let quad = step * THREADS + me;
+            values = T::unpack(words);
             if quad < quads {
                 column = span.begin + head + quad * T::LANES;
                 present = (1 << T::LANES) - 1;
-                values = T::unpack(words);
                 // SAFETY: the quad's logits lie in the span.
                 unsafe {
                     rules.see(span.row_start + column as usize, T::LANES, &mut values);
                 }
             }
-            // On its way while this step is worked on.
-            if quad + THREADS < quads {
-                words = load(quad + THREADS);
-            }
+            words = ahead;
+            load(quad + 2 * THREADS, &mut ahead);
         } else {
+            values = [f32::NEG_INFINITY; 8];
             // The same number, but not known to be: what follows from it is not computed ahead of
             // the loop and kept in registers all through it.
             let me = me.wrapping_add(now).wrapping_sub(steps);
@@ -192,27 +205,30 @@ pub(crate) unsafe fn scan<T: Packed, R: Rules>(
         // Quads come in rising order, so one that only ties with the floor comes behind it. The
         // ends of the row come last, and a tie there may be in front: sorting decides.
         let floor = if last {
-            selection.floor.saturating_sub(1)
+            // Two below: one below 0 is −0, which equals it.
+            value_of(rank(selection.floor) - 2)
         } else {
             selection.floor
         };
-        let mut wanted = 0;
-        if rank(top) > floor {
+        let beats = |value: f32| !(value <= floor);
+        let mut full = false;
+        if warp::vote_any(warp::FULL, beats(top)) {
+            let mut wanted = 0;
             for (e, value) in values.iter().enumerate() {
-                let e = e as u32;
-                if present >> e & 1 != 0
-                    && rank(*value) > floor
-                    && rules.may_enter(column + e, *value)
-                {
+                if beats(*value) {
                     wanted |= 1 << e;
                 }
             }
+            wanted &= present;
+            // SAFETY: at most eight keys a thread, then the end of the step.
+            full = unsafe {
+                selection.push(rules.may_enter(wanted, column, &values), |e| {
+                    key(rank(pick(&values, e)), column + e)
+                })
+            };
         }
-        // SAFETY: at most eight keys a thread, then the end of the step.
-        unsafe {
-            let full = selection.push(wanted, |e| key(rank(pick(&values, e)), column + e));
-            selection.end_step(full || last);
-        }
+        // SAFETY: the end of the step.
+        unsafe { selection.end_step(full, last) };
         if last {
             break;
         }
@@ -276,12 +292,12 @@ pub(crate) unsafe fn gather(count: u32, selection: &mut Selection, read: impl Fn
     loop {
         let at = first + thread_idx_x();
         let candidate = if at < count { read(at) } else { 0 };
-        let beats = rank_of(candidate) > selection.floor;
+        let beats = candidate != 0 && !(value_of(rank_of(candidate)) <= selection.floor);
         let last = first + THREADS >= count;
         // SAFETY: one key a thread, then the end of the step.
         unsafe {
             let full = selection.push_one(beats, candidate);
-            selection.end_step(full || last);
+            selection.end_step(full, last);
         }
         if last {
             return;
@@ -290,7 +306,7 @@ pub(crate) unsafe fn gather(count: u32, selection: &mut Selection, read: impl Fn
     }
 }
 
-/// The total of `parts` (at most 256) softmax states in memory. The sum is NaN when any is.
+/// The total of `parts` (at most [`THREADS`]) softmax states in memory. The sum is NaN when any is.
 /// Collective.
 ///
 /// # Safety

@@ -256,3 +256,57 @@ fn items_are_independent() {
         assert_eq!(got.score, all.score[beams]);
     }
 }
+
+/// A row that is moved as a whole has the same log-probabilities: what raw logits have not.
+#[test]
+fn scores_are_log_probabilities() {
+    let mut case = item(
+        &[(-1.0, 1, false), (-1.5, 1, false)],
+        &[1.0, 2.0, 0.5],
+        &[9],
+        0.0,
+    );
+    let here = check(&case, None);
+    case.logits[3..].iter_mut().for_each(|logit| *logit += 64.0);
+    let there = check(&case, None);
+    assert_eq!((here.parent, here.token), (there.parent, there.token));
+}
+
+/// acc stays the raw sum whatever the penalty: the score of one step must not be the sum of the
+/// next.
+#[test]
+fn the_penalty_does_not_enter_the_sum() {
+    let beams = [(-4.0, 3, false), (-6.0, 7, false)];
+    let sums = |alpha| {
+        let got = check(&item(&beams, &[0.0], &[9], alpha), None);
+        let mut pairs: Vec<_> = got.parent.into_iter().zip(got.acc).collect();
+        pairs.sort_unstable();
+        pairs
+    };
+    let raw = sums(0.0);
+    // One token of probability 1: the sums are what they were.
+    assert_eq!(raw, [(0, (-4.0_f32).to_bits()), (1, (-6.0_f32).to_bits())]);
+    for alpha in [0.6, 1.5, -0.7] {
+        assert_eq!(sums(alpha), raw, "{alpha}");
+    }
+}
+
+/// Several tokens may end a beam; none of them before the least length.
+#[test]
+fn a_set_of_ends_and_a_least_length() {
+    let mut case = item(
+        &[(-1.0, 1, false), (-1.0, 3, false)],
+        &[3.0, 2.0, 1.0, 0.0],
+        &[0, 1],
+        0.0,
+    );
+    case.rules.min_length = 3;
+    let got = check(&case, None);
+    // The short beam may not take 0 and 1, and then they still have their share.
+    for (parent, token) in got.parent.iter().zip(&got.token) {
+        assert!(*parent == 1 || *token >= 2, "{got:?}");
+    }
+    assert_eq!(got.finished, [1, 1]);
+    case.rules.count_eos = false;
+    assert_eq!(check(&case, None).length, [3, 3]);
+}

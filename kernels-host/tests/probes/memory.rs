@@ -8,6 +8,12 @@ pub fn model(probe: &str) -> Option<Model> {
         "probe_load4" | "probe_load4_readonly" | "probe_load4_streaming" => {
             |a| Expected::registers(|i| [0, 1, 2, 3].map(|j| Word::Bits(a[4 * i + j])))
         }
+        "probe_load4_streaming_if" => |a| {
+            Expected::registers(|i| {
+                let odd = a[4 * i] % 2 != 0;
+                [0, 1, 2, 3].map(|j| Word::Bits(if odd { a[4 * i + j] } else { j as u32 + 1 }))
+            })
+        },
         "probe_store4" | "probe_store4_streaming" => {
             |a| Expected::first((0..4 * N).map(|at| a[at / 4 + 64 * (at % 4)]))
         }
