@@ -348,3 +348,42 @@ proptest! {
         prop_assert_eq!(bench.recorder.launches().len(), usize::from(fits));
     }
 }
+
+/// Whichever buffer is of another device, nothing is launched, by any rung.
+#[test]
+fn buffers_of_another_device() {
+    for rung in [Rung::Warp, Rung::Block, Rung::Split(3)] {
+        for foreign in 0..5 {
+            let recorder = Recorder::new();
+            let here: Arc<dyn Device> = recorder.clone();
+            let there: Arc<dyn Device> = Recorder::new();
+            let at = |which| if which == foreign { &there } else { &here };
+            let logits = Buffer::<f32>::uninit(at(0), 200).expect("allocated");
+            let mask = Buffer::<u8>::uninit(at(1), 200).expect("allocated");
+            let outcome = softmax_topk_with(
+                Parameters {
+                    rows: 2,
+                    vocabulary: 100,
+                    k: 3,
+                    temperature: 1.0,
+                },
+                Options {
+                    rung: Some(rung),
+                    ..Options::default()
+                },
+                &logits,
+                Some(&mask),
+                Outputs {
+                    probability: &mut Buffer::uninit(at(2), 6).expect("allocated"),
+                    index: &mut Buffer::uninit(at(3), 6).expect("allocated"),
+                    lse: &mut Buffer::uninit(at(4), 2).expect("allocated"),
+                },
+            );
+            assert!(
+                matches!(outcome, Err(Error::ForeignBuffer { .. })),
+                "{rung:?}: buffer {foreign}: {outcome:?}"
+            );
+            assert!(recorder.launches().is_empty());
+        }
+    }
+}
