@@ -2,6 +2,7 @@
 //! the closed formulas of their headers.
 
 mod beam_search;
+mod layernorm_backward;
 mod softmax_topk;
 
 use kernels_host::{Device, Launched, Vm};
