@@ -125,6 +125,16 @@ const LEAST_ROWS: usize = 4;
 
 impl Plan {
     /// The plan for a shape, on a device of these limits.
+    ///
+    /// ```
+    /// use kernels_host::Limits;
+    /// use kernels_host::layernorm_backward::{Plan, Rung, Shape};
+    ///
+    /// let shape = Shape { rows: 16_384, width: 4096 };
+    /// let plan = Plan::best::<f32>(shape, Limits::SM_90);
+    /// // Rows of 16 KiB, in blocks of 256 threads: four on each of 132 multiprocessors.
+    /// assert_eq!((plan.rung, plan.shares), (Rung::BlockWide, 528));
+    /// ```
     pub fn best<T: Float>(shape: Shape, limits: Limits) -> Plan {
         Plan::with_rung::<T>(shape, Rung::best::<T>(shape.width), limits)
     }

@@ -349,6 +349,44 @@ proptest! {
     }
 }
 
+/// Sizes that no 32 bits count are refused by name, whatever the buffers hold.
+#[test]
+fn sizes_of_softmax_topk_beyond_32_bits() {
+    let bench = Bench::new();
+    let device = &bench.device;
+    let logits = Buffer::<f32>::uninit(device, 4).expect("allocated");
+    for (rows, vocabulary, must_name) in [
+        (1 << 31, 4, "rows"),
+        (usize::MAX, 4, "rows"),
+        (1, 1 << 31, "vocabulary"),
+        (1, usize::MAX, "vocabulary"),
+        (4, 2, "logits"),
+    ] {
+        let outcome = softmax_topk(
+            Parameters {
+                rows,
+                vocabulary,
+                k: 1,
+                temperature: 1.0,
+            },
+            &logits,
+            None,
+            Outputs {
+                probability: &mut Buffer::uninit(device, 4).expect("allocated"),
+                index: &mut Buffer::uninit(device, 4).expect("allocated"),
+                lse: &mut Buffer::uninit(device, 4).expect("allocated"),
+            },
+        );
+        match outcome {
+            Err(Error::Parameter { name, .. } | Error::Length { name, .. }) => {
+                assert_eq!(name, must_name);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(bench.recorder.launches().is_empty());
+}
+
 /// Whichever buffer is of another device, nothing is launched, by any rung.
 #[test]
 fn buffers_of_another_device() {

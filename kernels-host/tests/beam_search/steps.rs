@@ -145,6 +145,14 @@ fn many_beams_and_more_beams_than_tokens() {
     }
 }
 
+/// Vocabularies of large models, also one that no vector divides.
+#[test]
+fn large_vocabularies() {
+    for (vocabulary, parts) in [(151_936, None), (151_935, Some(3)), (262_144, Some(1))] {
+        any_step::<bf16>(vocabulary as u64, [1, 3, vocabulary], parts.unwrap_or(0));
+    }
+}
+
 #[test]
 fn the_bits_are_the_same_on_every_schedule() {
     for parts in [1, 3] {

@@ -4,6 +4,7 @@
 mod beam_search;
 mod layernorm_backward;
 mod softmax_topk;
+mod ternary_matmul;
 
 use kernels_host::{Device, Launched, Vm};
 use simt::Counters;

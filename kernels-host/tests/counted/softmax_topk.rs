@@ -80,9 +80,4 @@ fn the_simplest_rung_by_its_formula() {
     let global = counted.total.global;
     assert_eq!(global.load.bytes, (4 * rows * vocabulary) as u64);
     assert_eq!(global.store.bytes, (4 * rows * (2 * k + 1)) as u64);
-    println!(
-        "warp flops {} = {} a logit",
-        counted.total.all_flops(),
-        counted.total.all_flops() as f64 / (rows * vocabulary) as f64
-    );
 }

@@ -1,7 +1,7 @@
 //! The traps that TASKS names for the family, each on every rung.
 
 use crate::support::{Bits, Case, RUNGS};
-use half::bf16;
+use half::{bf16, f16};
 use kernels_host::softmax_topk::{Logit, Rung};
 use reference::cases::Rng;
 use reference::numbers::Element;
@@ -212,6 +212,23 @@ fn a_vocabulary_of_262144_and_a_k_of_1024() {
     Case::new(1, vocabulary, logits[..vocabulary].to_vec())
         .k(32)
         .check(Rung::Warp);
+}
+
+/// The vocabulary of a large model, also one that no vector divides.
+#[test]
+fn a_vocabulary_of_151936() {
+    fn of<T: Logit + Element>(vocabulary: usize, k: usize) {
+        let mut rng = Rng::new(15);
+        let logits: Vec<T> = (0..2 * vocabulary)
+            .map(|_| T::from_f64(3.0 * rng.normal()))
+            .collect();
+        for rung in [None, Some(Rung::Block), Some(Rung::Split(5))] {
+            Case::new(2, vocabulary, logits.clone()).k(k).check(rung);
+        }
+    }
+    of::<bf16>(151_936, 256);
+    of::<f16>(151_936, 50);
+    of::<f32>(151_935, 1000);
 }
 
 /// The same bits on every schedule where the pool is pruned many times, and of equal logits.
