@@ -115,8 +115,8 @@ pub struct Plan {
     pub shares: u32,
 }
 
-/// Blocks of 512 threads that a multiprocessor runs at once.
-const RESIDENT: usize = 2;
+/// Threads that a multiprocessor runs at once where each has up to 64 registers.
+const RESIDENT: usize = 1024;
 /// Shares that a grid can have along y.
 const MOST_SHARES: usize = 65_535;
 /// Rows that a team has at least, where there are as many: each share of dγ and dβ costs as much
@@ -132,8 +132,8 @@ impl Plan {
     ///
     /// let shape = Shape { rows: 16_384, width: 4096 };
     /// let plan = Plan::best::<f32>(shape, Limits::SM_90);
-    /// // Rows of 16 KiB, in blocks of 256 threads: four on each of 132 multiprocessors.
-    /// assert_eq!((plan.rung, plan.shares), (Rung::BlockWide, 528));
+    /// // Rows of 16 KiB, in blocks of 256 threads: two on each of 132 multiprocessors.
+    /// assert_eq!((plan.rung, plan.shares), (Rung::BlockWide, 264));
     /// ```
     pub fn best<T: Float>(shape: Shape, limits: Limits) -> Plan {
         Plan::with_rung::<T>(shape, Rung::best::<T>(shape.width), limits)
@@ -142,10 +142,14 @@ impl Plan {
     /// The plan for a shape with given kernels: as many blocks as the device runs at once.
     pub fn with_rung<T: Float>(shape: Shape, rung: Rung, limits: Limits) -> Plan {
         let team = Team::of::<T>(rung, shape.width);
-        let resident = RESIDENT * limits.multiprocessors as usize;
+        let resident = RESIDENT * limits.multiprocessors as usize / team.threads;
         let most = match rung {
-            Rung::TwoPassAny | Rung::TwoPass => (4 * resident).div_ceil(team.column_blocks),
-            _ => resident * BLOCK_THREADS as usize / team.threads,
+            // Columns are independent: several blocks of each wait for the others' memory.
+            Rung::TwoPassAny | Rung::TwoPass => (2 * resident).div_ceil(team.column_blocks),
+            Rung::LanesAny => resident,
+            Rung::Lanes | Rung::Block if T::PER_QUAD == 4 => resident,
+            // More columns a thread, so more of dγ and dβ in registers.
+            Rung::Lanes | Rung::Block | Rung::BlockWide => resident / 2,
         };
         let enough = shape.rows.div_ceil(LEAST_ROWS * team.rows);
         Plan {

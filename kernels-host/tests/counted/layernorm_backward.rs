@@ -69,8 +69,8 @@ fn one_pass_reads_and_writes_once() {
     }
 }
 
-/// On an H200 the shares of the largest shape of PERFORMANCE are so few that all launches together
-/// stay within 5 % of the compulsory bytes.
+/// On an H200 the shares of the largest shape of PERFORMANCE are so few that writing and reading
+/// them adds no more than 2.2 % to the compulsory bytes. They stay in its second-level cache.
 #[test]
 fn shares_are_few() {
     let shape = Shape {
@@ -78,9 +78,9 @@ fn shares_are_few() {
         width: 4096,
     };
     let plan = Plan::best::<bf16>(shape, Limits::SM_90);
-    assert_eq!((plan.rung, plan.shares), (Rung::Block, 2 * 132));
+    assert_eq!((plan.rung, plan.shares), (Rung::Block, 132));
     let extra = 16 * plan.shares as usize * shape.width;
-    assert!(extra as f64 <= 0.05 * (6 * shape.rows * shape.width) as f64);
+    assert!(extra as f64 <= 0.022 * (6 * shape.rows * shape.width) as f64);
 }
 
 /// The simplest rung by the formulas of its header.
