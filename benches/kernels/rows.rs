@@ -46,7 +46,7 @@ pub(crate) fn layernorm(device: D<'_>, shapes: &Shapes, size: Size) -> Result<Ve
                     dgamma: &mut dgamma,
                     dbeta: Some(&mut dbeta),
                 };
-                let plan = Plan::with_rung::<bf16>(shape, rung);
+                let plan = Plan::with_rung::<bf16>(shape, rung, x.device().limits());
                 layernorm_backward_by(plan, shape, inputs, outputs)
             }),
         });
