@@ -4,7 +4,7 @@
 use crate::attention::{Float, Options, Problem, Shape, entry_name, is_plain};
 use crate::{Arg, Buffer, Error, LaunchConfig, Module, Result, launch};
 use kernels_gpu::flash_attention_backward::{
-    DELTA_ROWS, FAMILY, FUSED_HEAD_SIZES, PLAIN_ROWS, ROWS, WARPS, fused_shared, parts,
+    DELTA_ROWS, FAMILY, FUSED_HEAD_SIZE, PLAIN_ROWS, ROWS, WARPS, fused_shared, parts,
     plain_shared, shared,
 };
 
@@ -43,7 +43,7 @@ pub enum Accumulation {
     #[default]
     Ordered,
     /// As they come, in f32 in memory: scores are made once, 5 products of a pair instead of 7, and
-    /// the last bits of dq differ from run to run. For f16 and bf16 with head sizes of 64 and 128;
+    /// the last bits of dq differ from run to run. For f16 and bf16 with a head size of 128;
     /// takes D numbers of f32 a row of q more memory.
     Unordered,
 }
@@ -126,11 +126,11 @@ pub fn flash_attention_backward_by<T: Float>(
     inputs.lse.expect_shape("lse", &shape)?;
     let plain = is_plain::<T>();
     let unordered = accumulation == Accumulation::Unordered;
-    if unordered && (plain || !FUSED_HEAD_SIZES.contains(&head_size)) {
+    if unordered && (plain || head_size != FUSED_HEAD_SIZE) {
         return Err(Error::Parameter {
             name: "accumulation",
             got: format!("Unordered for {}, D = {head_size}", T::NAME),
-            must_be: format!("Ordered, or f16 or bf16 with D of {FUSED_HEAD_SIZES:?}"),
+            must_be: format!("Ordered, or f16 or bf16 with D = {FUSED_HEAD_SIZE}"),
         });
     }
 

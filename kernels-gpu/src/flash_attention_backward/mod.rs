@@ -17,7 +17,7 @@
 //! | | `flash_backward_delta_T` | 4 warps | 4 | | all |
 //! | 1 | `flash_backward_dq_f32`, `flash_backward_dkdv_f32` | 4 warps | 16 | 32 | f32 |
 //! | 2 | `flash_backward_dq_T_D`, `flash_backward_dkdv_T_D` | 4 warps | 64 | 32 (D = 256: 16) | f16, bf16 |
-//! | 3 | `flash_backward_fused_T_D`, when asked for | 4 warps | 64 | 32 | f16, bf16, D = 64, 128 |
+//! | 3 | `flash_backward_fused_T_D`, when asked for | 4 warps | 64 | 32 | f16, bf16, D = 128 |
 //!
 //! Rungs 1 and 2 make two passes. A block of the dq pass owns query rows and walks the keys they see;
 //! a block of the dk, dv pass owns keys and walks the query rows that see them. Each sum belongs to
@@ -71,8 +71,8 @@ pub const fn fused_shared(head_size: u32) -> u32 {
     shared(head_size) + 2 * ROWS * step(head_size)
 }
 
-/// Head sizes of rung 3.
-pub const FUSED_HEAD_SIZES: [u32; 2] = [64, 128];
+/// The head size of rung 3.
+pub const FUSED_HEAD_SIZE: u32 = 128;
 
 /// How many blocks of the dk, dv pass of rung 2 share the columns of the same keys.
 pub const fn parts(head_size: u32) -> u32 {
@@ -217,9 +217,7 @@ pub const FAMILY: Family = Family {
         dkdv!("flash_backward_dkdv_bf16_96", 6, 2),
         dkdv!("flash_backward_dkdv_bf16_128", 8, 2),
         dkdv!("flash_backward_dkdv_bf16_256", 8, 1),
-        fused!("flash_backward_fused_f16_64", 4, 2),
         fused!("flash_backward_fused_f16_128", 8, 2),
-        fused!("flash_backward_fused_bf16_64", 4, 2),
         fused!("flash_backward_fused_bf16_128", 8, 2),
         entry("flash_backward_clear", &[], &["STG.E.128"]),
         entry("flash_backward_round_f16", &[], &["LDG.E.128", "F2FP|F2F"]),

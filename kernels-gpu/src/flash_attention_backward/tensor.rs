@@ -83,8 +83,6 @@ macro_rules! fused {
 }
 
 fused! {
-    flash_backward_fused_f16_64: F16, 4, 2, 64;
     flash_backward_fused_f16_128: F16, 8, 2, 128;
-    flash_backward_fused_bf16_64: Bf16, 4, 2, 64;
     flash_backward_fused_bf16_128: Bf16, 8, 2, 128;
 }

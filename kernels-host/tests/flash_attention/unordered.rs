@@ -37,8 +37,7 @@ fn check<T: Number>(case: &Case<T>, seed: u64) {
 
 fn within_the_bound<T: Number>() {
     proptest!(ProptestConfig::with_cases(10), |(plan in plans(), seed in any::<u64>())| {
-        let head_size = if plan.head_size > 64 { 128 } else { 64 };
-        check(&Case::<T>::draw(&Plan { head_size, ..plan }, seed), seed);
+        check(&Case::<T>::draw(&Plan { head_size: 128, ..plan }, seed), seed);
     });
 }
 
@@ -55,25 +54,23 @@ fn bf16_within_the_bound() {
 /// Several blocks add to a row; groups, window, softcap, a scale that is not positive.
 #[test]
 fn blocks_and_heads_add_up() {
-    for head_size in [64, 128] {
-        let mut plan = Plan::new(90, 200, head_size).causal();
-        (plan.group, plan.kv_heads) = (3, 2);
-        plan.options.scale = -0.3;
-        plan.options.softcap = Some(2.0);
-        check(&Case::<f16>::draw(&plan, 14), 14);
-        plan.options.window = Some(Window {
-            left: Some(70),
-            right: None,
-        });
-        check(&Case::<bf16>::draw(&plan, 15), 15);
-    }
+    let mut plan = Plan::new(90, 200, 128).causal();
+    (plan.group, plan.kv_heads) = (3, 2);
+    plan.options.scale = -0.3;
+    plan.options.softcap = Some(2.0);
+    check(&Case::<f16>::draw(&plan, 14), 14);
+    plan.options.window = Some(Window {
+        left: Some(70),
+        right: None,
+    });
+    check(&Case::<bf16>::draw(&plan, 15), 15);
 }
 
 /// Scores of −10⁴: what the tile has beyond the last key, with a score of 0, would have a weight
 /// beyond all numbers.
 #[test]
 fn what_is_not_a_key_adds_nothing() {
-    let mut plan = Plan::new(33, 70, 64);
+    let mut plan = Plan::new(33, 70, 128);
     plan.options.scale = 1.0;
     let q = |_: usize, c: usize| if c < 4 { 50.0 } else { 0.0 };
     let k = |row: usize, c: usize| match c {
@@ -87,11 +84,11 @@ fn what_is_not_a_key_adds_nothing() {
 /// NaN in a key, a value or a query's gradient reaches only who sees it.
 #[test]
 fn poison_stays_behind_the_mask() {
-    let plan = Plan::new(80, 80, 64).causal();
+    let plan = Plan::new(80, 80, 128).causal();
     let mut case = Case::<bf16>::draw(&plan, 7);
     let (saved, d_o) = (case.on_vm(), gradient::<bf16>(&plan, 7));
     let clean = unordered(&case, &saved, &d_o, 0);
-    let first = 37 * 64;
+    let first = 37 * 128;
     case.k[first..].fill(bf16::NAN);
     case.v[first..].fill(bf16::NAN);
     let [dq, ..] = unordered(&case, &saved, &d_o, 0);
@@ -103,38 +100,36 @@ fn poison_stays_behind_the_mask() {
 /// Scores are made once: 5 products of each pair instead of 7. And no access waits for a bank.
 #[test]
 fn scores_are_made_once() {
-    for head_size in [64, 128] {
-        let plan = Plan::new(128, 256, head_size);
-        let case = Case::<f16>::draw(&plan, 3);
-        let (saved, d_o) = (case.on_vm(), gradient::<f16>(&plan, 3));
-        let products = |accumulation| {
-            let vm = Vm::new();
-            vm.set_options(simt::Options {
-                counters: true,
-                ..simt::Options::default()
-            });
-            let device: Arc<dyn Device> = vm.clone();
-            run_by(accumulation, &case, &saved, &d_o, &device).unwrap();
-            let launches = vm.take_launches();
-            for instruction in ["ldmatrix", "st.shared", "ld.shared", "cp.async.cg"] {
-                let conflicts = |launched| sum(launched, instruction, |n| n.banks.conflicts);
-                let conflicts: u64 = launches.iter().map(conflicts).sum();
-                assert_eq!(conflicts, 0, "{accumulation:?}, {instruction}");
-            }
-            let made = |launched| sum(launched, "mma.sync", |counts| counts.warp_instructions);
-            launches.iter().map(made).sum::<u64>()
-        };
-        // Of 16×8×16 each.
-        let product = 128 / 16 * 256 / 8 * head_size as u64 / 16;
-        assert_eq!(products(Accumulation::Ordered), 7 * product);
-        assert_eq!(products(Accumulation::Unordered), 5 * product);
-    }
+    let plan = Plan::new(128, 256, 128);
+    let case = Case::<f16>::draw(&plan, 3);
+    let (saved, d_o) = (case.on_vm(), gradient::<f16>(&plan, 3));
+    let products = |accumulation| {
+        let vm = Vm::new();
+        vm.set_options(simt::Options {
+            counters: true,
+            ..simt::Options::default()
+        });
+        let device: Arc<dyn Device> = vm.clone();
+        run_by(accumulation, &case, &saved, &d_o, &device).unwrap();
+        let launches = vm.take_launches();
+        for instruction in ["ldmatrix", "st.shared", "ld.shared", "cp.async.cg"] {
+            let conflicts = |launched| sum(launched, instruction, |n| n.banks.conflicts);
+            let conflicts: u64 = launches.iter().map(conflicts).sum();
+            assert_eq!(conflicts, 0, "{accumulation:?}, {instruction}");
+        }
+        let made = |launched| sum(launched, "mma.sync", |counts| counts.warp_instructions);
+        launches.iter().map(made).sum::<u64>()
+    };
+    // Of 16×8×16 each.
+    let product = 128 / 16 * 256 / 8 * 128 / 16;
+    assert_eq!(products(Accumulation::Ordered), 7 * product);
+    assert_eq!(products(Accumulation::Unordered), 5 * product);
 }
 
 /// D numbers of f32 a row of q, besides lse and D.
 #[test]
 fn the_workspace_is_one_more_dq() {
-    let plan = Plan::new(300, 40, 64);
+    let plan = Plan::new(300, 40, 128);
     let case = Case::<f16>::draw(&plan, 3);
     let saved = case.on_vm();
     let workspace = |accumulation| {
@@ -148,7 +143,7 @@ fn the_workspace_is_one_more_dq() {
         allocated.sum::<usize>()
     };
     let more = workspace(Accumulation::Unordered) - workspace(Accumulation::Ordered);
-    assert_eq!(more, 4 * 300 * 64);
+    assert_eq!(more, 4 * 300 * 128);
 }
 
 #[test]
@@ -162,7 +157,7 @@ fn other_types_and_head_sizes_are_refused() {
         assert!(error.to_string().contains("accumulation"), "{error}");
         assert!(recorder.launches().is_empty());
     }
-    refused::<f32>(64);
-    refused::<f16>(96);
+    refused::<f32>(128);
+    refused::<f16>(64);
     refused::<bf16>(256);
 }
