@@ -32,8 +32,8 @@
 //! # Rung 2: a block per row
 //!
 //! [`crate::topk`] in 128-bit loads, issued two steps ahead. Against rung 1: a load a thread
-//! brings 4 or 8 logits in place of one; one exponential a logit in place of two; most quads cost one comparison for the selection;
-//! k to 1024. One barrier a step.
+//! brings 4 or 8 logits in place of one; one exponential a logit in place of two; most quads cost one
+//! comparison for the selection; k to 1024. One barrier a step.
 //!
 //! Cost: the same bytes; 5 flops a logit.
 //!

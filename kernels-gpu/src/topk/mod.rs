@@ -7,7 +7,11 @@
 //! | `scan` | one pass over a row: softmax state and candidates together |
 //!
 //! A block of [`THREADS`] threads takes a row, or a part of one, in steps of one 128-bit load a
-//! thread, two of which are under way. A candidate is kept when it beats the *floor*, which k of all
+//! thread, two of which are under way. Each warp has a run of consecutive quads, and a thread has the
+//! same columns wherever the row begins: rows that hold the same numbers have the same sums to the
+//! bit, and tie where the contract says so. Of a row that does not begin at a sector a thread's quad is
+//! shifted out of two or three that its warp has read; a sector a run and two a row are read twice. A
+//! candidate is kept when it beats the *floor*, which k of all
 //! that was seen when the pool was last pruned are not below:
 //!
 //! ```text

@@ -59,14 +59,27 @@ fn one_pass_reads_and_writes_once() {
         (Rung::Block, 1024, 4096, 6),
         (Rung::BlockWide, 512, 8192, 3),
     ] {
-        let launches = run::<bf16>(Shape { rows, width }, Plan { rung, shares });
-        is_single_pass(&launches[0]);
-        is_clean(&launches[1]);
-        let least = 6 * rows * width + 8 * rows + 10 * width;
-        let partial = 16 * shares as usize * width;
-        let traffic = moved_over(&launches, least + partial);
-        assert!(traffic <= 1.02, "{rung:?} {rows}×{width}: {traffic}");
+        one_pass::<bf16>(Shape { rows, width }, Plan { rung, shares });
     }
+    for (rung, rows, width, shares) in [
+        (Rung::Lanes, 8192, 128, 12),
+        (Rung::LanesAny, 8192, 128, 12),
+        (Rung::Block, 1024, 2048, 6),
+        (Rung::BlockWide, 512, 4096, 3),
+    ] {
+        one_pass::<f32>(Shape { rows, width }, Plan { rung, shares });
+    }
+}
+
+fn one_pass<T: Float + Element>(shape: Shape, plan: Plan) {
+    let launches = run::<T>(shape, plan);
+    is_single_pass(&launches[0]);
+    is_clean(&launches[1]);
+    let (size, Shape { rows, width }) = (size_of::<T>(), shape);
+    let least = 3 * size * rows * width + 8 * rows + (size + 8) * width;
+    let partial = 16 * plan.shares as usize * width;
+    let traffic = moved_over(&launches, least + partial);
+    assert!(traffic <= 1.02, "{plan:?} {rows}×{width}: {traffic}");
 }
 
 /// On an H200 the shares of the largest shape of PERFORMANCE are so few that writing and reading
