@@ -84,6 +84,7 @@ fn every_failure_is_explained() {
             SAME,
         ),
         case("trap", "setp.eq.u32 %p, %r1, 5; @%p trap;", SAME),
+        case("breakpoint", "setp.eq.u32 %p, %r1, 6; @%p brkpt;", SAME),
         case("endless loop", "L: bra L;", SAME),
         case(
             "barrier nobody shares",

@@ -4,7 +4,7 @@ use super::call::{self, CallGraph};
 use super::emit::{Emitter, Result};
 use super::program::*;
 use super::scope::Symbol;
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Blame, Diagnostic};
 use crate::isa::alu::Alu;
 use crate::isa::{self, Work};
 use crate::ptx::ast::{Function, Instruction, Name, Statement, Variable};
@@ -336,6 +336,17 @@ impl<'e, 'm> Body<'e, 'm> {
                 self.declare(name, Symbol::Register(reg, ty));
             }
             Some(count) => {
+                // So that a few lines of text cannot ask for all memory.
+                if !self.emitter.has_room(count, ty) {
+                    let error = Diagnostic::new(
+                        &self.emitter.module.source,
+                        Blame::Limit,
+                        name.span,
+                        "more than 65535 registers",
+                    );
+                    self.errors.push(error);
+                    return;
+                }
                 for i in 0..count {
                     let reg = self.emitter.fresh(ty);
                     let text = format!("{}{i}", name.text).into();
