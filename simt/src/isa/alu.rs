@@ -372,7 +372,7 @@ table! {
     RcpF32 "rcp<.rn|.approx>.f32" f32 = (a: f32) float::canon(1.0 / a);
     RcpFtzF32 "rcp<.rn|.approx>.ftz.f32" f32 = (a: f32) float::canon(float::flush(1.0 / float::flush(a)));
     RcpAnyF32 "rcp<.rn|.rz|.rm|.rp>{.ftz}.f32" f32 = (a: f32; fl) float::div(1.0, a, fl);
-    SqrtF32 "sqrt<.rn|.approx>.f32" f32 = (a: f32) float::canon(a.sqrt());
+    SqrtF32 "sqrt<.rn|.approx>.f32" f32 = (a: f32) float::root(a);
     SqrtAnyF32 "sqrt<.rn|.rz|.rm|.rp|.approx>{.ftz}.f32" f32 = (a: f32; fl) float::sqrt(a, fl);
     RsqrtF32 "rsqrt.approx{.ftz}.f32" f32 = (a: f32; fl) float::unary(a, fl, approx::rsqrt);
     SinF32 "sin.approx{.ftz}.f32" f32 = (a: f32; fl) float::unary(a, fl, approx::sin);
@@ -401,7 +401,7 @@ table! {
     DivAnyF64 "div<.rz|.rm|.rp>.f64" f64 = (a: f64, b: f64; fl) float::canon64(round::div64(a, b, fl.rounding()));
     RcpF64 "rcp<.rn|.rz|.rm|.rp>.f64" f64 = (a: f64; fl) float::canon64(round::div64(1.0, a, fl.rounding()));
     RcpApproxF64 "rcp.approx.ftz.f64" f64 = (a: f64) approx::coarse(a, |x| 1.0 / x);
-    SqrtF64 "sqrt<.rn|.rz|.rm|.rp>.f64" f64 = (a: f64; fl) float::canon64(round::sqrt64(a, fl.rounding()));
+    SqrtF64 "sqrt<.rn|.rz|.rm|.rp>.f64" f64 = (a: f64; fl) float::root64(round::sqrt64(a, fl.rounding()));
     RsqrtF64 "rsqrt.approx.f64" f64 = (a: f64) float::canon64(approx::rsqrt64(a));
     RsqrtFtzF64 "rsqrt.approx.ftz.f64" f64 = (a: f64) approx::coarse(a, |x| 1.0 / x.sqrt());
     AbsF64 "abs.f64" f64 = (a: f64) a.abs();
