@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the shapes of benches/shapes.toml through other people's kernels, on this machine's GPU.
 
-    scripts/gpu-peers.py [--results FILE] [--only NAME] [--dry-run]
+    scripts/gpu-peers.py [--results FILE] [--only NAME] [--dry-run | --table]
 
 Peers: PyTorch eager, torch.compile, scaled_dot_product_attention by its flash and cuDNN back ends,
 Triton kernels written here, and cuBLAS through torch.matmul. Times are by CUDA events, after a
@@ -10,7 +10,8 @@ warm-up, over inputs rotated past the L2 cache, so that no run finds its input t
 becomes a ratio to ours: the figures go back into that file, the table into FILE.peers.md. What a peer cannot do, or what fails, is left
 blank and said: nothing is estimated.
 
---dry-run prints what would be timed and needs neither a GPU nor PyTorch.
+--dry-run prints what would be timed, --table the ratios that FILE already holds; neither needs a GPU
+or PyTorch.
 """
 
 import argparse
@@ -346,7 +347,14 @@ def main():
     parser.add_argument("--results", type=Path, help="a results file of the same machine")
     parser.add_argument("--only", help="shapes whose name contains this")
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--table", action="store_true", help="only print what FILE holds")
     arguments = parser.parse_args()
+    if arguments.table:
+        if not arguments.results:
+            parser.error("--table is of a file: name it with --results")
+        results = json.loads(arguments.results.read_text())
+        print(table(results.get("peers", {}).get("rows", []), results))
+        return
     shapes = tomllib.loads(SHAPES.read_text())["shape"]
     if arguments.only:
         shapes = [shape for shape in shapes if arguments.only in shape["name"]]

@@ -4,7 +4,7 @@
 #
 #   scripts/gpu-run.sh [--dry-run] [--out FILE] [--peers PYTHON] [--only FILTER]
 #   scripts/gpu-run.sh --pack DIR         build here what another machine is to run, into DIR
-#   scripts/gpu-run.sh --prebuilt DIR     run what is in DIR: needs a driver, no Rust
+#   DIR/scripts/gpu-run.sh --prebuilt DIR   there: needs a driver, neither Rust nor this checkout
 #
 # --dry-run   say what would be done, and do nothing
 # --peers     a Python with PyTorch and Triton: times other people's kernels in the same run
@@ -53,9 +53,11 @@ run() {
 tests='kernels-host:gpu kernels-host:probes kernels-host:ops_on_gpu grading:gpu'
 bench='kernels'
 
-# Path of the program that cargo made for `cargo $*`: the last executable that it names.
+# Path of the program that cargo makes for `cargo $*`: that of the test or bench, and not of programs
+# that it wants to run.
 program() {
-    cargo "$@" --no-run --message-format=json 2>/dev/null |
+    cargo "$@" --no-run --message-format=json |
+        grep -E '"kind":\["(test|bench)"\]' |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
@@ -64,7 +66,11 @@ commit() {
 }
 
 if [ -n "$pack" ]; then
-    run mkdir -p "$pack"
+    # What the programs and scripts read: a folder that is laid out as a checkout is.
+    run mkdir -p "$pack/scripts" "$pack/benches" "$pack/simt/tests"
+    run cp scripts/gpu-run.sh scripts/gpu-peers.py scripts/gpu_peers_triton.py "$pack/scripts"
+    run cp benches/shapes.toml "$pack/benches"
+    run cp -R simt/tests/ops "$pack/simt/tests"
     for test in $tests; do
         crate=${test%%:*}; name=${test##*:}
         if [ -n "$dry" ]; then

@@ -40,10 +40,22 @@ fn label(shape: &Shape) -> String {
 fn filter() -> Option<String> {
     let mut words = std::env::args().skip(1);
     let valued = [
-        "--save-baseline",
         "--baseline",
-        "--load-baseline",
         "--baseline-lenient",
+        "--color",
+        "--confidence-level",
+        "--format",
+        "--load-baseline",
+        "--measurement-time",
+        "--noise-threshold",
+        "--nresamples",
+        "--output-format",
+        "--plotting-backend",
+        "--profile-time",
+        "--sample-size",
+        "--save-baseline",
+        "--significance-level",
+        "--warm-up-time",
     ];
     while let Some(word) = words.next() {
         if valued.contains(&word.as_str()) {
@@ -53,6 +65,16 @@ fn filter() -> Option<String> {
         }
     }
     None
+}
+
+/// The shapes that a filter names; all of them where it names something else: a rung.
+fn wanted(filter: Option<&str>) -> Vec<&'static Shape> {
+    let named = |shape: &&Shape| filter.is_none_or(|filter| label(shape).contains(filter));
+    let some: Vec<&Shape> = shape::all().iter().filter(named).collect();
+    match some.is_empty() {
+        true => shape::all().iter().collect(),
+        false => some,
+    }
 }
 
 /// Every rung at every shape that the filter leaves, once on the machine.
@@ -92,13 +114,7 @@ fn print(profiles: &[Profile], gpu: &Gpu) {
 }
 
 fn main() -> Result<(), ProfileError> {
-    let filter = filter();
-    let wanted = |shape: &&Shape| {
-        filter
-            .as_ref()
-            .is_none_or(|f| label(shape).contains(f.as_str()))
-    };
-    let shapes: Vec<&Shape> = shape::all().iter().filter(wanted).collect();
+    let shapes = wanted(filter().as_deref());
     let gpu = shown();
     let profiles = counted(&shapes, gpu);
     print(&profiles, gpu);

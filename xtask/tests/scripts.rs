@@ -187,6 +187,52 @@ fn programs_that_were_built_elsewhere_are_run_in_order() {
     assert_eq!(results.trim(), format!("abcdef {tests}"));
 }
 
+/// A folder as `--pack` makes it, on a machine without this checkout.
+#[test]
+fn a_packed_folder_needs_nothing_else() {
+    let folder = Folder::new("packed");
+    let log = prebuilt(&folder);
+    fs::create_dir_all(folder.0.join("scripts")).expect("a folder");
+    let script = folder.0.join("scripts/gpu-run.sh");
+    fs::copy(root().join("scripts/gpu-run.sh"), &script).expect("copied");
+    let old = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(script)
+        .args([Path::new("--prebuilt"), &folder.0])
+        .env("PATH", format!("{}:{old}", folder.0.display()))
+        .output();
+    exits(&output.expect("it starts"), 0);
+    assert!(
+        fs::read_to_string(log)
+            .expect("they ran")
+            .ends_with("bench --bench\n")
+    );
+    let written = fs::read_dir(folder.0.join("benches/results")).expect("the results' folder");
+    let names: Vec<_> = written.flatten().map(|file| file.file_name()).collect();
+    assert_eq!(names.len(), 1);
+    assert!(
+        names[0].to_string_lossy().ends_with("Z-abcdef.json"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn packing_takes_what_the_programs_read() {
+    let folder = Folder::new("pack");
+    let pack = folder.0.join("new");
+    let pack = pack.to_str().expect("a path");
+    let said = exits(&gpu_run(&folder.0, &["--dry-run", "--pack", pack]), 0);
+    for step in [
+        format!("+ cp -R simt/tests/ops {pack}/simt/tests\n"),
+        format!("+ cp benches/shapes.toml {pack}/benches\n"),
+        format!("scripts/gpu_peers_triton.py {pack}/scripts\n"),
+        format!("cargo test --release -p grading --test gpu --no-run, into {pack}/grading-gpu\n"),
+        format!("cargo bench --bench kernels --no-run, into {pack}/bench-kernels\n"),
+    ] {
+        assert!(said.contains(&step), "no {step:?} in:\n{said}");
+    }
+    assert!(!Path::new(pack).exists());
+}
+
 #[test]
 fn a_test_that_fails_is_written_down_and_fails_the_run() {
     let folder = Folder::new("failing");
@@ -234,4 +280,12 @@ fn peers_are_named_for_every_shape() {
         assert!(said.contains(peer), "no {peer}");
     }
     assert!(exits(&dry(&["--dry-run", "--only", "nothing"]), 2).contains("no shape"));
+    // 25 µs against the faster of our rungs, 12.5; what a peer does not do is blank.
+    let results = root().join("grading/tests/profile/results-new.json");
+    let results = results.to_str().expect("a path");
+    let said = exits(&dry(&["--table", "--results", results]), 0);
+    let rows = "| synthetic-rows | Made-up library | 25.0 | 12.5 | 2.00 |\n\
+                | synthetic-attention | Made-up library |  | 100.0 |  |\n";
+    assert!(said.ends_with(rows), "{said}");
+    assert!(exits(&dry(&["--table"]), 2).contains("--results"));
 }

@@ -164,6 +164,17 @@ fn what_a_submission_lacks_is_unsupported_and_not_wrong() {
         3,
         "no variant for `softmax-topk`",
     );
+    let words = [
+        "profile",
+        "softmax-topk",
+        "--shape",
+        "R=1,V=40,K=2",
+        "--submission",
+    ];
+    let programs = data("../../examples/python");
+    let words = [&words[..], &[programs.to_str().expect("a path")]].concat();
+    let says = "only one of PTX has a profile";
+    exits(&touchstone(folder.path(), &words), 3, says);
     let words = ["profile", "softmax-topk", "--submission", "nowhere"];
     exits(&touchstone(folder.path(), &words), 2, "nowhere");
 }
