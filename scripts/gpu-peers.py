@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Times the shapes of benches/shapes.toml through other people's kernels, on this machine's GPU.
 
-    scripts/gpu-peers.py [--results FILE] [--only NAME] [--dry-run]
+    scripts/gpu-peers.py [--results FILE] [--only NAME] [--dry-run | --table]
 
 Peers: PyTorch eager, torch.compile, scaled_dot_product_attention by its flash and cuDNN back ends,
 Triton kernels written here, and cuBLAS through torch.matmul. Times are by CUDA events, after a
 warm-up, over inputs rotated past the L2 cache, so that no run finds its input there. With
 --results, a file that `cargo bench` or scripts/gpu-run.sh wrote on the same machine, each figure
-becomes a ratio to ours and is written back beside it. What a peer cannot do, or what fails, is left
+becomes a ratio to ours: the figures go back into that file, the table into FILE.peers.md. What a peer cannot do, or what fails, is left
 blank and said: nothing is estimated.
 
---dry-run prints what would be timed and needs neither a GPU nor PyTorch.
+--dry-run prints what would be timed, --table the ratios that FILE already holds; neither needs a GPU
+or PyTorch.
 """
 
 import argparse
@@ -145,6 +146,20 @@ def decode_dense(shape):
     return lambda: scaled_dot_product_attention(q, k, v, enable_gqa=True)
 
 
+def prefill_dense(shape):
+    """A chunk at the end of a cache gathered beforehand, aligned bottom-right."""
+    import torch
+    from torch.nn.attention.bias import causal_lower_right
+    from torch.nn.functional import scaled_dot_product_attention
+
+    s = sizes(shape)
+    q = floats(shape, s["B"], s["Hq"], s["T"], s["D"])
+    k = floats(shape, s["B"], s["Hkv"], s["S"], s["D"])
+    v = floats(shape, s["B"], s["Hkv"], s["S"], s["D"])
+    mask = causal_lower_right(s["T"], s["S"])
+    return lambda: scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+
+
 def beam(compiled):
     def make(shape):
         import torch
@@ -181,29 +196,41 @@ def triton_softmax(shape):
     return lambda: log_sum_exp[(rows,)](logits, out, vocabulary, block=4096)
 
 
+# By task and operation.
 PEERS = {
-    "layernorm-backward": [
+    ("layernorm-backward", "layernorm-backward"): [
         Peer("PyTorch eager", layernorm(False)),
         Peer("torch.compile", layernorm(True)),
     ],
-    "softmax-topk": [
+    ("softmax-topk", "softmax-topk"): [
         Peer("PyTorch eager", softmax_topk(False)),
         Peer("torch.compile", softmax_topk(True)),
         Peer("Triton, softmax only", triton_softmax),
     ],
-    "paged-kv-attention": [Peer("SDPA, unpaged 16-bit cache", decode_dense)],
-    "flash-attention-forward": [
+    ("paged-kv-attention", "decode"): [Peer("SDPA, unpaged 16-bit cache", decode_dense)],
+    ("paged-kv-attention", "prefill"): [Peer("SDPA, unpaged 16-bit cache", prefill_dense)],
+    ("flash-attention-forward", "forward"): [
         Peer("SDPA flash", sdpa("FLASH_ATTENTION", False)),
         Peer("SDPA cuDNN", sdpa("CUDNN_ATTENTION", False)),
+        Peer("SDPA memory-efficient", sdpa("EFFICIENT_ATTENTION", False)),
     ],
-    "flash-attention-backward": [
+    ("flash-attention-backward", "backward"): [
         Peer("SDPA flash", sdpa("FLASH_ATTENTION", True)),
         Peer("SDPA cuDNN", sdpa("CUDNN_ATTENTION", True)),
+        Peer("SDPA memory-efficient", sdpa("EFFICIENT_ATTENTION", True)),
     ],
-    "beam-search": [Peer("PyTorch eager", beam(False)), Peer("torch.compile", beam(True))],
-    "tree-verify": [],
-    "ternary-matmul": [Peer("cuBLAS bf16", cublas)],
+    ("beam-search", "step"): [
+        Peer("PyTorch eager", beam(False)),
+        Peer("torch.compile", beam(True)),
+    ],
+    ("tree-verify", "attention"): [],
+    ("tree-verify", "accept"): [],
+    ("ternary-matmul", "forward"): [Peer("cuBLAS bf16", cublas)],
 }
+
+
+def peers(shape):
+    return PEERS[shape["task"], shape["op"]]
 
 
 # --- timing
@@ -255,7 +282,7 @@ def measure(shapes):
         sys.exit("no GPU: --dry-run prints what would be timed")
     measured = []
     for shape in shapes:
-        for peer in PEERS.get(shape["task"], []):
+        for peer in peers(shape):
             row = {"shape": shape["name"], "peer": peer.name, "timed": None, "why": None}
             try:
                 row["timed"] = time_peer(peer, shape)
@@ -320,26 +347,35 @@ def main():
     parser.add_argument("--results", type=Path, help="a results file of the same machine")
     parser.add_argument("--only", help="shapes whose name contains this")
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--table", action="store_true", help="only print what FILE holds")
     arguments = parser.parse_args()
+    if arguments.table:
+        if not arguments.results:
+            parser.error("--table is of a file: name it with --results")
+        results = json.loads(arguments.results.read_text())
+        print(table(results.get("peers", {}).get("rows", []), results))
+        return
     shapes = tomllib.loads(SHAPES.read_text())["shape"]
     if arguments.only:
         shapes = [shape for shape in shapes if arguments.only in shape["name"]]
         if not shapes:
             parser.error(f"no shape of {SHAPES.name} has {arguments.only!r} in its name")
-    unknown = {shape["task"] for shape in shapes} - PEERS.keys()
+    unknown = {(shape["task"], shape["op"]) for shape in shapes} - PEERS.keys()
     if unknown:
         sys.exit(f"{SHAPES.name} names tasks that have no entry here: {sorted(unknown)}")
     if arguments.dry_run:
         for shape in shapes:
-            names = [peer.name for peer in PEERS[shape["task"]]] or ["no peer has this"]
+            names = [peer.name for peer in peers(shape)] or ["no peer has this"]
             print(f"{shape['name']}: {shape['dtype']} {sizes(shape)}: {', '.join(names)}")
         return
     results = json.loads(arguments.results.read_text()) if arguments.results else {}
     measured = measure(shapes)
     results["peers"] = {"machine": machine(), "rows": measured}
+    ratios = table(measured, results)
     if arguments.results:
         write(arguments.results, results)
-    print(table(measured, results))
+        arguments.results.with_suffix(".peers.md").write_text(ratios + "\n")
+    print(ratios)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,17 @@ enum Command {
     Grade(commands::grade::GradeArguments),
     /// Repeat one check with one seed and one set of sizes, as a report prints it
     Replay(commands::replay::ReplayArguments),
+    /// Count what a task's kernels cost, line by line, and how far that is from the floor
+    #[command(
+        after_help = "Exit codes: 0 counted, and right; 1 the program is at fault, or its answer is \
+        wrong; 2 usage; 3 unsupported; 4 a limit; 70 our own bug."
+    )]
+    Profile(commands::profile::ProfileArguments),
+    /// Draw results of benches: rooflines, ratios to peers, history by commit
+    #[command(
+        after_help = "Exit codes: 0 drawn; 2 usage, or a file that is none; 3 nothing to draw."
+    )]
+    Plot(commands::plot::PlotArguments),
     /// Write a submission that runs and answers zeros: where the work begins
     New(commands::new::NewArguments),
     /// Make small mistakes in our own kernels and see which ones grading finds
@@ -85,6 +96,8 @@ fn main_or_panic() -> ExitCode {
         Command::Tasks { json } => commands::tasks::tasks(json),
         Command::Explain { task } => commands::tasks::explain(&task),
         Command::Grade(arguments) => commands::grade::grade(&arguments),
+        Command::Profile(arguments) => commands::profile::profile(&arguments),
+        Command::Plot(arguments) => commands::plot::plot(&arguments),
         Command::New(arguments) => commands::new::new(&arguments),
         Command::Mutate(arguments) => commands::mutate::mutate(&arguments),
         Command::Replay(arguments) => commands::replay::replay(&arguments),

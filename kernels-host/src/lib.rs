@@ -32,7 +32,7 @@ pub mod tree_verify;
 mod vm;
 
 pub use buffer::{Buffer, Element};
-pub use cuda::Cuda;
+pub use cuda::{Ceilings, Cuda};
 pub use device::{Device, DeviceId, Limits};
 pub use error::{Error, Result};
 pub use float::Float;

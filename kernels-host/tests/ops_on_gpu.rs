@@ -19,7 +19,7 @@ mod element;
 )]
 mod op_test;
 
-use kernels_host::{Arg, Buffer, Cuda, Device, LaunchConfig, Module, launch};
+use kernels_host::{Arg, Buffer, Cuda, Device, LaunchConfig, Module, Recorder, launch};
 use libtest_mimic::{Arguments, Failed, Trial};
 use op_test::OpTest;
 use std::fmt::Write;
@@ -69,6 +69,10 @@ fn main() {
             Err(why) => Err(why.into()),
         }
     })];
+    trials.push(Trial::test("each_is_launched_on_a_recorder", {
+        let found = found.clone();
+        move || each_is_launched_on_a_recorder(&found)
+    }));
     match gpu {
         Some(gpu) => trials.extend(found.into_iter().map(|path| {
             let gpu = gpu.clone();
@@ -90,6 +94,51 @@ fn name(path: &Path) -> String {
     format!("{}::{}", family.display(), variant.display())
 }
 
+/// What comes before a GPU's part is the same on any device: the module, its signature, the launch's
+/// checks. Tests for a target that the recorder lacks are left to a GPU.
+fn each_is_launched_on_a_recorder(found: &[PathBuf]) -> Result<(), Failed> {
+    let recorder = Recorder::new();
+    let device: Arc<dyn Device> = recorder.clone();
+    let mut launched = 0;
+    for path in found {
+        let text = std::fs::read_to_string(path)?;
+        if device
+            .targets()
+            .contains(&target(&text).ok_or("no .target")?)
+        {
+            let answered = answer(&device, &text);
+            answered
+                .map_err(|why| format!("{}: {}", path.display(), why.message().unwrap_or("")))?;
+            launched += 1;
+        }
+    }
+    if recorder.launches().len() != launched || launched < 1000 {
+        return Err(format!("{launched} of {} were launched", found.len()).into());
+    }
+    Ok(())
+}
+
+/// Runs a test's kernel; its buffers afterwards.
+fn answer(device: &Arc<dyn Device>, text: &str) -> Result<Vec<Vec<u8>>, Failed> {
+    let test = OpTest::parse(text)?;
+    let kernel = Module::parse(text)?.kernel("test")?;
+    let buffers: Vec<Buffer<u8>> = test
+        .buffers
+        .iter()
+        .map(|buffer| Buffer::from_slice(device, &buffer.contents()))
+        .collect::<Result<_, _>>()?;
+    let args: Vec<Arg> = buffers.iter().map(Arg::from).collect();
+    let config = LaunchConfig {
+        grid: test.grid,
+        block: test.block,
+        shared: test.shared,
+    };
+    launch(&**device, &kernel, config, &args)?;
+    device.synchronize()?;
+    let read = buffers.iter().map(Buffer::to_vec);
+    Ok(read.collect::<Result<_, _>>()?)
+}
+
 fn run(gpu: &Arc<dyn Device>, path: &Path) -> Result<(), Failed> {
     let text = std::fs::read_to_string(path)?;
     let needs = target(&text).ok_or("no .target")?;
@@ -98,30 +147,16 @@ fn run(gpu: &Arc<dyn Device>, path: &Path) -> Result<(), Failed> {
         return Ok(());
     }
     let test = OpTest::parse(&text)?;
-    let kernel = Module::parse(&text)?.kernel("test")?;
-    let buffers: Vec<Buffer<u8>> = test
-        .buffers
-        .iter()
-        .map(|buffer| Buffer::from_slice(gpu, &buffer.contents()))
-        .collect::<Result<_, _>>()?;
-    let args: Vec<Arg> = buffers.iter().map(Arg::from).collect();
-    let config = LaunchConfig {
-        grid: test.grid,
-        block: test.block,
-        shared: test.shared,
-    };
-    launch(&**gpu, &kernel, config, &args)?;
-    gpu.synchronize()?;
+    let answers = answer(gpu, &text)?;
     let mut golden = String::new();
     let mut wrong = Vec::new();
-    for (expected, buffer) in test.buffers.iter().zip(&buffers) {
-        let got = buffer.to_vec()?;
+    for (expected, got) in test.buffers.iter().zip(&answers) {
         let hex = got.iter().fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
         let _ = writeln!(golden, "{}: {hex}", expected.name);
-        wrong.extend(expected.compare(&got).err());
+        wrong.extend(expected.compare(got).err());
     }
     if std::env::var_os("TOUCHSTONE_GOLDENS").is_some() {
         let device = gpu.name().to_lowercase().replace(' ', "-");

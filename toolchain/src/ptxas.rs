@@ -114,20 +114,34 @@ impl Ptxas {
         })
     }
 
-    /// Assembles a PTX file for a target (`sm_80`), and lists what came out. `scratch` is a file
-    /// name to use for the machine code.
+    /// What each entry of a PTX file costs on a target (`sm_80`). `scratch` is a file name to use for
+    /// the machine code.
     ///
     /// # Errors
     /// When the assembler refuses the file, with its words.
-    pub fn assemble(&self, ptx: &Path, target: &str, scratch: &Path) -> Result<Assembled, Error> {
+    pub fn costs(
+        &self,
+        ptx: &Path,
+        target: &str,
+        scratch: &Path,
+    ) -> Result<BTreeMap<String, Cost>, Error> {
         let said = run(Command::new(&self.ptxas)
             .arg(format!("-arch={target}"))
             .arg("-v")
             .arg(ptx)
             .arg("-o")
             .arg(scratch))?;
+        Ok(costs(&said))
+    }
+
+    /// Assembles a PTX file for a target (`sm_80`), and lists what came out. `scratch` is a file
+    /// name to use for the machine code.
+    ///
+    /// # Errors
+    /// When the assembler refuses the file, with its words.
+    pub fn assemble(&self, ptx: &Path, target: &str, scratch: &Path) -> Result<Assembled, Error> {
         let mut assembled = Assembled::default();
-        for (entry, cost) in costs(&said) {
+        for (entry, cost) in self.costs(ptx, target, scratch)? {
             assembled.entries.insert(entry, (cost, Vec::new()));
         }
         let listing = run(Command::new(&self.nvdisasm).arg("-c").arg(scratch))?;

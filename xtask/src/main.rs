@@ -1,8 +1,9 @@
 //! Developer tasks: `cargo xtask ptx` builds the device code, `tidy` holds the workspace to what
-//! ARCHITECTURE.md says, `mutate` grades the grader, `bless` accepts new snapshots.
+//! ARCHITECTURE.md says, `readme` writes the README's table of times, `mutate` grades the grader, `bless` accepts new snapshots.
 #![forbid(unsafe_code)]
 
 mod ptx;
+mod readme;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -27,8 +28,14 @@ enum Task {
         #[arg(long)]
         family: Option<String>,
     },
-    /// Check layering, file sizes, SAFETY comments and test discovery
+    /// Check layering, file sizes, SAFETY comments, test discovery and the README's table
     Tidy,
+    /// Write the README's table of times from the newest file in benches/results
+    Readme {
+        /// Say whether it is what it should be, and change nothing
+        #[arg(long)]
+        check: bool,
+    },
     /// Make small mistakes in the kernels' PTX, and see which ones grading finds
     Mutate {
         /// Passed on: --full, --count N, --seed N, --task T, --json F
@@ -51,7 +58,8 @@ fn main() -> ExitCode {
         Task::Ptx { check, family } => {
             ptx::run(&root(), check, family.as_deref()).map_err(|error| error.to_string())
         }
-        Task::Tidy => tidy::run(&root()),
+        Task::Tidy => tidy::run(&root()).and_then(|()| readme::run(&root(), true)),
+        Task::Readme { check } => readme::run(&root(), check),
         Task::Mutate { arguments } => mutate(&arguments),
         Task::Bless => bless(),
     };

@@ -3,6 +3,8 @@
 pub(crate) mod grade;
 pub(crate) mod mutate;
 pub(crate) mod new;
+pub(crate) mod plot;
+pub(crate) mod profile;
 pub(crate) mod replay;
 pub(crate) mod tasks;
 

@@ -42,8 +42,15 @@ pub struct Figures {
 pub struct Bound {
     /// Its launches, one after the other, each bound by memory or by a unit.
     pub seconds: f64,
+    /// The same, where every byte that is moved comes from memory: without caches.
+    pub moved: f64,
     /// The floor: every input and output once, and nothing else.
     pub floor: f64,
+}
+
+/// The slower of memory without caches and the units.
+fn moved(bound: &simt::count::roofline::Bound) -> f64 {
+    bound.memory_uncached.max(bound.seconds)
 }
 
 fn ratio(a: u64, b: u64) -> Option<f64> {
@@ -130,6 +137,7 @@ impl Figures {
         const TERA: f64 = 1e12;
         Bound {
             seconds: self.launches.iter().map(|l| gpu.bound(l).seconds).sum(),
+            moved: self.launches.iter().map(|l| moved(&gpu.bound(l))).sum(),
             floor: self.compulsory_bytes as f64 / (gpu.bandwidth * TERA),
         }
     }
@@ -182,6 +190,8 @@ mod tests {
         // Launches do not overlap: each is bound by its own bytes.
         let each = [320.0, 64.0, 320.0].map(|bytes: f64| bytes / 4.8e12);
         assert_eq!(bound.seconds, each.iter().sum::<f64>());
+        let moved = [320.0, 128.0, 320.0].map(|bytes: f64| bytes / 4.8e12);
+        assert_eq!(bound.moved, moved.iter().sum::<f64>());
     }
 
     #[test]

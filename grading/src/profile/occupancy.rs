@@ -80,6 +80,18 @@ pub enum Limiter {
     Blocks,
 }
 
+impl Limiter {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Limiter::Registers => "registers",
+            Limiter::SharedMemory => "shared-memory",
+            Limiter::Warps => "warps",
+            Limiter::Blocks => "blocks",
+        }
+    }
+}
+
 /// Blocks and warps that fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Occupancy {

@@ -41,6 +41,8 @@ pub struct Series {
     pub name: String,
     /// Position and value; what was not measured is left out.
     pub values: Vec<(usize, f64)>,
+    /// Whether a line joins them: positions follow each other.
+    pub joined: bool,
 }
 
 /// The picture could not be drawn.
@@ -192,11 +194,9 @@ pub fn lines(
         for (index, one) in series.iter().enumerate() {
             let colour = Palette99::pick(index).to_rgba();
             let at = |(x, y): &(usize, f64)| (*x as f64, *y);
+            let joined = one.values.iter().filter(|_| one.joined).map(at);
             chart
-                .draw_series(LineSeries::new(
-                    one.values.iter().map(at),
-                    colour.stroke_width(2),
-                ))
+                .draw_series(LineSeries::new(joined, colour.stroke_width(2)))
                 .map_err(failed)?
                 .label(&one.name)
                 .legend(move |(x, y)| {
@@ -304,6 +304,7 @@ mod tests {
         let series = Series {
             name: "ours".into(),
             values: vec![(0, 100.0), (2, 250.0)],
+            joined: true,
         };
         let svg = lines("history", "GB/s", &labels, &[series]).expect("drawn");
         assert_eq!(svg.matches("<circle").count(), 2);

@@ -2,6 +2,7 @@
 
 use super::Named;
 use serde::Serialize;
+use simt::Counters;
 use std::time::Duration;
 
 /// What a checker of the PTX machine found.
@@ -28,6 +29,15 @@ pub struct Counted {
     pub workspace: u64,
 }
 
+/// A launch, counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountedLaunch {
+    /// What it did, line by line.
+    pub counters: Counters,
+    /// Bytes of dynamic shared memory that it was given.
+    pub shared: u32,
+}
+
 /// An answer to a call. Nothing in it has been checked yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
@@ -42,6 +52,8 @@ pub struct Answer {
     pub findings: Vec<Finding>,
     /// What the machine counted.
     pub counted: Option<Counted>,
+    /// What the machine counted launch by launch, where the lane launches PTX.
+    pub launches: Vec<CountedLaunch>,
     /// Wall time of the call, reported and never judged.
     pub elapsed: Duration,
 }

@@ -10,7 +10,7 @@ mod call;
 pub mod manifest;
 mod open;
 
-pub use answer::{Answer, Counted, Failure, Finding};
+pub use answer::{Answer, Counted, CountedLaunch, Failure, Finding};
 pub use call::{Call, Named, OutputSpec, Value};
 pub use manifest::{Manifest, ManifestError};
 pub use open::{OpenError, OpenOptions, open, open_with};

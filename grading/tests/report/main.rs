@@ -1,6 +1,8 @@
 //! The report: text, JSON against its schema, resuming, exit codes.
 
 mod exit_codes;
+#[path = "../support/mod.rs"]
+mod json_schema;
 mod schema;
 mod text;
 

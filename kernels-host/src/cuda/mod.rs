@@ -1,6 +1,10 @@
 //! A GPU through NVIDIA's driver, which is looked for when a device is opened and not before: this
 //! builds and starts on machines that have none.
 
+mod ceilings;
+
+pub use ceilings::Ceilings;
+
 use crate::{CheckedLaunch, Device, DeviceId, Error, Limits, Module, Result};
 use cudarc::driver::sys::{
     CUdevice_attribute as Attribute, CUevent_flags, CUfunction_attribute_enum,
@@ -17,6 +21,9 @@ use std::time::Duration;
 /// Static shared memory a block may have without asking; above it a function's limit is raised.
 const SHARED_WITHOUT_ASKING: u32 = 48 * 1024;
 
+/// Written before something is timed: several times the last-level cache of any GPU.
+const FILLER: usize = 256 << 20;
+
 /// A GPU and one stream on it: work is in order.
 #[derive(Debug)]
 pub struct Cuda {
@@ -27,6 +34,8 @@ pub struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     memory: Mutex<HashMap<u64, CudaSlice<u8>>>,
+    /// Memory that is written before something is timed; see [`time`](Device::time).
+    filler: Mutex<Option<CudaSlice<u8>>>,
     loaded: Mutex<Vec<(Weak<Module>, Arc<CudaModule>)>>,
 }
 
@@ -114,6 +123,7 @@ impl Cuda {
             context,
             stream,
             memory: Mutex::default(),
+            filler: Mutex::default(),
             loaded: Mutex::default(),
         }))
     }
@@ -121,6 +131,21 @@ impl Cuda {
     /// The stream that all work goes to.
     pub fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
+    }
+
+    fn fill(&self) -> Result<()> {
+        let mut filler = self.filler.lock().unwrap_or_else(PoisonError::into_inner);
+        let slice = match filler.take() {
+            Some(slice) => slice,
+            None => self
+                .stream
+                .alloc_zeros::<u8>(FILLER)
+                .map_err(driver("allocate"))?,
+        };
+        let slice = filler.insert(slice);
+        self.stream
+            .memset_zeros(slice)
+            .map_err(driver("fill memory"))
     }
 
     fn memory(&self) -> MutexGuard<'_, HashMap<u64, CudaSlice<u8>>> {
@@ -264,7 +289,11 @@ impl Device for Cuda {
         self.stream.synchronize().map_err(driver("finish its work"))
     }
 
+    /// By events, behind a large write: while that runs, the host is done asking for the work, so that
+    /// the time between the events is the device's alone; and it leaves nothing of the work's inputs
+    /// in the cache.
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        self.fill()?;
         let flags = Some(CUevent_flags::CU_EVENT_DEFAULT);
         let mark = || {
             self.stream

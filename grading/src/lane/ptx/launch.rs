@@ -4,7 +4,9 @@ use super::expression::{Expression, Scope, Value};
 use super::manifest;
 use crate::lane::limits::Limits;
 use crate::submission::manifest::{Argument, Kernel, Scalar, Variant};
-use crate::submission::{Answer, Call, Counted, Failure, Finding, Named, Value as Parameter};
+use crate::submission::{
+    Answer, Call, Counted, CountedLaunch, Failure, Finding, Named, Value as Parameter,
+};
 use crate::tensor::Tensor;
 use simt::diagnostics::Blame;
 use simt::{
@@ -20,6 +22,7 @@ pub(super) struct Bench<'a> {
     addresses: BTreeMap<String, u64>,
     steps: u64,
     counted: Counted,
+    launches: Vec<CountedLaunch>,
     findings: Vec<Finding>,
     started: Instant,
 }
@@ -85,6 +88,7 @@ impl<'a> Bench<'a> {
                 workspace,
                 ..Counted::default()
             },
+            launches: Vec::new(),
             findings: Vec::new(),
             started: Instant::now(),
         })
@@ -118,11 +122,11 @@ impl<'a> Bench<'a> {
             .launch(&loaded, &launch, &options)
             .map_err(|error| failure(error, kernel))?;
         self.steps = self.steps.saturating_sub(report.steps);
-        self.note(report);
+        self.note(report, launch.dynamic_shared);
         Ok(())
     }
 
-    fn note(&mut self, report: Report) {
+    fn note(&mut self, report: Report, shared: u32) {
         let findings = report.findings.iter().filter(|finding| !finding.benign);
         self.findings.extend(findings.map(|finding| Finding {
             kind: finding.checker.name().to_owned(),
@@ -136,6 +140,7 @@ impl<'a> Bench<'a> {
         counted.bytes_requested += counters.total.global.total().bytes;
         counted.bytes_distinct += counters.compulsory.read + counters.compulsory.written;
         counted.flops += counters.total.all_flops();
+        self.launches.push(CountedLaunch { counters, shared });
     }
 
     fn argument(&self, argument: &Argument, scope: &Scope) -> Result<Arg, Failure> {
@@ -164,6 +169,7 @@ impl<'a> Bench<'a> {
         let mut answer = Answer {
             findings: self.findings,
             counted: Some(self.counted),
+            launches: self.launches,
             elapsed,
             ..Answer::default()
         };

@@ -1,0 +1,96 @@
+//! What the machine counts of the simplest rungs is what their loops say.
+
+use grading::profile::assembled::Assembler;
+use grading::profile::formula::simplest;
+use grading::profile::{Scale, Shape, call, count, shape};
+use kernels_host::{Device, Recorder};
+use simt::count::roofline::gpu;
+use std::sync::Arc;
+
+/// Two shapes, types and remainders for each family.
+fn shapes() -> Vec<Shape> {
+    let of = |name: &str, dtype: &str, sizes: &[(&str, u64)]| {
+        let known = shape::all().iter().find(|shape| shape.name == name);
+        let mut shape = known
+            .expect("its name")
+            .resized(sizes.iter().copied())
+            .expect("its sizes");
+        shape.dtype = dtype.into();
+        shape.causal = false;
+        shape
+    };
+    let (norm, topk) = ("layernorm-16384x4096", "softmax-1024x32000-k32");
+    let (decode, gemv) = ("decode-b64-s4096", "gemv-n24576-k4096");
+    let (forward, backward) = ("forward-2k-causal-f32", "backward-2k-causal-f32");
+    let heads = |hq, hkv, n, d| [("Hq", hq), ("Hkv", hkv), ("N", n), ("D", d)];
+    vec![
+        of(norm, "bf16", &[("R", 5), ("D", 96)]),
+        of(norm, "f32", &[("R", 70), ("D", 700)]),
+        of(topk, "bf16", &[("R", 3), ("V", 501), ("K", 9)]),
+        of(topk, "f32", &[("R", 6), ("V", 64), ("K", 32)]),
+        of(
+            decode,
+            "bf16",
+            &[("B", 2), ("S", 21), ("Hq", 4), ("Hkv", 2), ("D", 64)],
+        ),
+        of(
+            decode,
+            "f32",
+            &[("B", 1), ("S", 40), ("Hq", 2), ("Hkv", 2), ("D", 96)],
+        ),
+        of(gemv, "bf16", &[("M", 3), ("N", 5), ("K", 256)]),
+        of(gemv, "f32", &[("M", 1), ("N", 9), ("K", 128)]),
+        of(forward, "f32", &heads(2, 2, 64, 64)),
+        of(forward, "f32", &heads(4, 2, 32, 96)),
+        of(backward, "f32", &heads(2, 2, 64, 64)),
+        of(backward, "f32", &heads(4, 2, 32, 96)),
+    ]
+}
+
+#[test]
+fn counts_of_the_simplest_rungs_are_those_of_their_loops() {
+    let h200 = gpu("H200").expect("known");
+    let mut wrong = Vec::new();
+    for shape in shapes() {
+        let device: Arc<dyn Device> = Recorder::new();
+        let call = call::of(&shape, Scale::Vm, &device).expect("it fits");
+        let formula = simplest(&call).expect("its sizes").expect("a whole shape");
+        let profile = count::builtin(&shape, Some(formula.rung), h200, &mut Assembler::none());
+        let profile = profile.expect("it runs");
+        let counted = &profile.rungs[0].counted;
+        let (got, want) = (
+            (counted.operations(), counted.needed_bytes),
+            (formula.operations, formula.bytes),
+        );
+        if got != want {
+            wrong.push(format!(
+                "{} {}: counted {got:?}, by the loops {want:?}",
+                shape.task,
+                shape.text(Scale::Vm)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_depends_on_numbers_or_is_not_whole_has_no_formula() {
+    for name in [
+        "beam-b32-k8-v152k",
+        "accept-b16-n16-v152k",
+        "forward-2k-causal-f32",
+    ] {
+        let known = shape::all().iter().find(|shape| shape.name == name);
+        let sizes: &[(&str, u64)] = match name {
+            "forward-2k-causal-f32" => &[("N", 32)],
+            _ => &[("V", 100)],
+        };
+        let shape = known
+            .expect("its name")
+            .resized(sizes.iter().copied())
+            .expect("its sizes");
+        let device: Arc<dyn Device> = Recorder::new();
+        let call = call::of(&shape, Scale::Vm, &device).expect("it fits");
+        assert_eq!(simplest(&call).expect("its sizes"), None, "{name}");
+    }
+}
