@@ -69,7 +69,10 @@ enum Command {
     /// Write a submission that runs and answers zeros: where the work begins
     New(commands::new::NewArguments),
     /// Make small mistakes in our own kernels and see which ones grading finds
-    #[command(after_help = "Exit codes: 0 at least 97% are found; 1 fewer; 2 usage.")]
+    #[command(
+        after_help = "Exit codes: 0 at least 97% are found; 1 fewer, or grading/mutants.toml \
+        is wrong; 2 usage."
+    )]
     Mutate(commands::mutate::MutateArguments),
 }
 

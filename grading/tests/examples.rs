@@ -1,6 +1,7 @@
 //! The examples pass: what people copy is right.
 
-use grading::grade::{Journal, ManifestSource, Options, Paint, grade, render};
+use grading::builtin::Place;
+use grading::grade::{Journal, ManifestSource, Options, Paint, Source, grade, render, source};
 use grading::lane::process::launcher::Launcher;
 use grading::submission::OpenOptions;
 use grading::task::Budget;
@@ -22,18 +23,25 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// Every deciding check of every task that is submitted.
-fn passes(folder: &Path) {
+fn open(folder: &Path) -> ManifestSource {
     let options = OpenOptions {
         launcher: Some(Launcher::at(env!("CARGO_BIN_EXE_touchstone"))),
         ..OpenOptions::default()
     };
-    let source = ManifestSource::new(folder, options).unwrap_or_else(|error| panic!("{error}"));
+    ManifestSource::new(folder, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Every deciding check of every task that is submitted.
+fn passes(folder: &Path) {
     let mut options = Options::new("example", Budget::Quick);
     if let Ok(seed) = std::env::var("TOUCHSTONE_SEED") {
         options.seed = seed.parse().expect("TOUCHSTONE_SEED is a number");
     }
-    let report = grade(&source, &options, &mut Journal::none(), &|_| ());
+    passes_as(&open(folder), &options);
+}
+
+fn passes_as(source: &dyn Source, options: &Options) {
+    let report = grade(source, options, &mut Journal::none(), &|_| ());
     let report = report.unwrap_or_else(|error| panic!("{error}"));
     let text = render(&report, Paint::plain());
     assert_eq!(report.exit_code(), 0, "{text}");
@@ -48,11 +56,11 @@ fn numpy() {
     }
 }
 
-#[test]
-fn c() {
+/// The C example, compiled.
+fn compiled() -> Option<tempfile::TempDir> {
     if !runs("cc", &["--version"]) {
         eprintln!("skipped: no cc");
-        return;
+        return None;
     }
     // Compiled beside a copy, so that the checkout stays as it is.
     let copy = tempfile::tempdir().expect("a folder");
@@ -71,7 +79,14 @@ fn c() {
         built.is_ok_and(|status| status.success()),
         "it does not compile"
     );
-    passes(copy.path());
+    Some(copy)
+}
+
+#[test]
+fn c() {
+    if let Some(copy) = compiled() {
+        passes(copy.path());
+    }
 }
 
 #[test]
@@ -82,4 +97,35 @@ fn cuda() {
 #[test]
 fn triton() {
     passes(&folder("triton"));
+}
+
+/// Everything that is right, from ten seeds: no false alarm.
+#[test]
+#[ignore = "minutes: `cargo test --release -p grading --test examples -- --ignored`"]
+fn ten_runs_of_everything_right() {
+    let mut all: Vec<Box<dyn Source>> = Vec::new();
+    for name in [
+        "builtin",
+        "plain:forward",
+        "plain:backward",
+        "plain:pairwise",
+        "plain:lanes",
+    ] {
+        let named = source(name, Place::Vm);
+        all.push(named.unwrap_or_else(|error| panic!("{error}")));
+    }
+    let copy = compiled();
+    let folders = ["python", "triton", "cuda"].map(folder);
+    let folders = folders.iter().map(std::path::PathBuf::as_path);
+    for folder in folders.chain(copy.iter().map(tempfile::TempDir::path)) {
+        all.push(Box::new(open(folder)));
+    }
+    for seed in 1..=10 {
+        for source in &all {
+            let mut options = Options::new("example", Budget::Quick);
+            options.seed = seed;
+            passes_as(&**source, &options);
+            println!("seed {seed}: {} passes", source.name());
+        }
+    }
 }

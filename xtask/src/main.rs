@@ -38,7 +38,7 @@ enum Task {
     },
     /// Make small mistakes in the kernels' PTX, and see which ones grading finds
     Mutate {
-        /// Passed on: --full, --count N, --seed N, --task T, --json F
+        /// Passed on: --quick, --count N, --seed N, --task T, --json F
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -33,6 +33,8 @@ pub struct Bench {
     meter: Arc<Meter>,
     /// The machine that counts and checks, where it is one.
     vm: Option<Arc<Vm>>,
+    /// How it runs, but for the schedule.
+    options: simt::Options,
     launches: Launches,
 }
 
@@ -48,23 +50,26 @@ impl Bench {
                     counters: true,
                     ..simt::Options::default()
                 };
-                Ok(Bench::on(Vm::with_options(MEMORY, options)))
+                let vm = Vm::with_options(MEMORY, options.clone());
+                Ok(Bench::on(vm, options))
             }
             Place::Cuda => Ok(Bench {
                 meter: Meter::new(Cuda::open(0)?),
                 vm: None,
+                options: simt::Options::default(),
                 launches: Launches::default(),
             }),
         }
     }
 
-    /// A bench on that machine.
-    pub fn on(vm: Arc<Vm>) -> Bench {
+    /// A bench on that machine, which runs as the options say on the schedule of each call.
+    pub fn on(vm: Arc<Vm>, options: simt::Options) -> Bench {
         // Findings are judged here, beside the answer, and not by the launch.
         vm.set_on_findings(OnFindings::Report);
         Bench {
             meter: Meter::new(vm.clone()),
             vm: Some(vm),
+            options,
             launches: Launches::default(),
         }
     }
@@ -77,6 +82,14 @@ impl Bench {
     /// Begins a call.
     pub fn job<'a>(&self, call: &'a Call) -> Job<'a> {
         let device: Arc<dyn Device> = self.meter.clone();
+        if let Some(vm) = &self.vm {
+            let (seed, explore) = call.schedule();
+            vm.set_options(simt::Options {
+                seed,
+                explore,
+                ..self.options.clone()
+            });
+        }
         Job {
             call,
             device,
@@ -285,17 +298,17 @@ pub struct Builtin {
 }
 
 impl Builtin {
-    /// On that machine.
-    pub fn on(vm: Arc<Vm>) -> Builtin {
+    /// On that machine, which runs as the options say.
+    pub fn on(vm: Arc<Vm>, options: simt::Options) -> Builtin {
         Builtin {
-            bench: Bench::on(vm),
+            bench: Bench::on(vm, options),
         }
     }
 
     /// On that machine, and what it launched, for whoever wants to know.
-    pub fn watched(vm: Arc<Vm>) -> (Builtin, Arc<Mutex<Vec<Launched>>>) {
+    pub fn watched(vm: Arc<Vm>, options: simt::Options) -> (Builtin, Arc<Mutex<Vec<Launched>>>) {
         let launches = Arc::new(Mutex::default());
-        let mut builtin = Builtin::on(vm);
+        let mut builtin = Builtin::on(vm, options);
         builtin.bench.launches = Some(Arc::clone(&launches));
         (builtin, launches)
     }

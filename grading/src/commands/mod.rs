@@ -58,3 +58,18 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> ExitCode {
 fn task_names() -> Vec<&'static str> {
     grading::task::all().iter().map(|t| t.spec.name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that refuses a sandbox is not at hand everywhere: the mapping is what is tested.
+    #[test]
+    fn a_sandbox_that_is_refused_has_its_own_code() {
+        let code = |error: OpenError| format!("{:?}", refuse(&GradeError::Open(error)));
+        let expected = |code: u8| format!("{:?}", ExitCode::from(code));
+        assert_eq!(code(OpenError::Sandbox("refused".into())), expected(4));
+        assert_eq!(code(OpenError::Manifest("wrong".into())), expected(2));
+        assert_eq!(code(OpenError::Device("no GPU".into())), expected(2));
+    }
+}

@@ -4,3 +4,4 @@
 pub mod limits;
 pub mod process;
 pub mod ptx;
+pub mod rust;

@@ -26,6 +26,8 @@ pub(super) struct Passed<'a> {
 /// A task under its checks.
 pub(super) struct Baseline<'a> {
     pub(super) task: &'a Task,
+    /// How much was asked, and from which seed.
+    pub(super) asked: (Budget, u64),
     /// The quick ones first.
     pub(super) passed: Vec<Passed<'a>>,
     /// Checks that our kernels do not pass, or do not answer: they cannot kill.
@@ -37,13 +39,13 @@ pub(super) struct Baseline<'a> {
 }
 
 /// A machine for our own kernels.
-pub(super) fn machine(max_steps: u64, counters: bool) -> Arc<Vm> {
+pub(super) fn machine(max_steps: u64, counters: bool) -> (Arc<Vm>, simt::Options) {
     let options = simt::Options {
         counters,
         max_steps,
         ..simt::Options::default()
     };
-    Vm::with_options(MEMORY, options)
+    (Vm::with_options(MEMORY, options.clone()), options)
 }
 
 /// The verdict of one check's cases, without shrinking and without a diagnosis.
@@ -72,10 +74,11 @@ pub(super) fn verdict(
 
 /// Runs every check of a task once.
 pub(super) fn measure(task: &Task, asked: (Budget, u64)) -> Baseline<'_> {
-    let vm = machine(1_000_000_000, true);
-    let (mut builtin, seen) = Builtin::watched(vm);
+    let (vm, options) = machine(1_000_000_000, true);
+    let (mut builtin, seen) = Builtin::watched(vm, options);
     let mut baseline = Baseline {
         task,
+        asked,
         passed: Vec::new(),
         left_out: Vec::new(),
         lines: BTreeMap::new(),

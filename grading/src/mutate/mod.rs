@@ -6,10 +6,12 @@
 //! `grading/mutants.toml` says why), or shows what the checks miss.
 
 mod baseline;
+mod known;
 pub mod module;
 pub mod operators;
 mod report;
 mod run;
 
-pub use report::{Explained, Fate, MutantReport, MutationReport};
+pub use known::{Entry, Known};
+pub use report::{Fate, MutantReport, MutationReport};
 pub use run::{MutateError, Options, run};

@@ -1,6 +1,8 @@
 //! A PTX file taken apart: what stands around the kernels, and each kernel by itself, so that a
 //! mutant is compiled without the others.
 
+use std::collections::BTreeMap;
+
 /// A kernel of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel<'a> {
@@ -10,6 +12,41 @@ pub struct Kernel<'a> {
     pub text: &'a str,
     /// Lines of the file before it.
     pub line: usize,
+}
+
+impl<'a> Kernel<'a> {
+    /// Its lines, each with its number in the file and the place that the `.loc` before it names.
+    pub fn lines(&self) -> impl Iterator<Item = (usize, &'a str, Option<Place>)> + use<'a> {
+        let first = self.line + 1;
+        self.text
+            .lines()
+            .enumerate()
+            .scan(None, move |place, (at, line)| {
+                if let Some(named) = Place::of(line) {
+                    *place = Some(named);
+                }
+                Some((first + at, line, *place))
+            })
+    }
+}
+
+/// A line of a source file, as `.loc` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number that `.file` gives the source file.
+    pub file: u32,
+    /// Counted from one; 0 where the compiler knows none.
+    pub line: u32,
+}
+
+impl Place {
+    fn of(line: &str) -> Option<Place> {
+        let mut numbers = line.trim().strip_prefix(".loc")?.split_whitespace();
+        Some(Place {
+            file: numbers.next()?.parse().ok()?,
+            line: numbers.next()?.parse().ok()?,
+        })
+    }
 }
 
 /// A file.
@@ -61,6 +98,17 @@ fn find_entry(text: &str) -> Option<usize> {
 }
 
 impl File<'_> {
+    /// The names of the source files, by their numbers.
+    pub fn sources(&self) -> BTreeMap<u32, &str> {
+        let named = self.around.lines().filter_map(|line| {
+            let rest = line.trim().strip_prefix(".file")?.trim_start();
+            let (number, name) = rest.split_once(char::is_whitespace)?;
+            let name = name.trim_start().strip_prefix('"')?;
+            Some((number.parse().ok()?, name.split('"').next()?))
+        });
+        named.collect()
+    }
+
     /// A module of one kernel.
     pub fn module(&self, kernel: &str) -> String {
         format!("{}\n{kernel}\n", self.around)
@@ -72,8 +120,8 @@ mod tests {
     use super::*;
 
     const TEXT: &str = ".version 7.0\n.target sm_80\n.address_size 64\n\
-        .visible .entry a(\n\t.param .u64 p\n)\n{\n\tret;\n}\n\n.shared .b8 pool[4];\n\n\
-        .visible .entry b()\n{\n\tret;\n}\n";
+        .visible .entry a(\n\t.param .u64 p\n)\n{\n\t.loc\t1 7 3\n\tret;\n}\n\n.shared .b8 pool[4];\n\n\
+        .visible .entry b()\n{\n\tret;\n}\n\t.file\t1 \"a.rs\"\n";
 
     #[test]
     fn kernels_are_taken_apart_and_put_together() {
@@ -89,5 +137,18 @@ mod tests {
             assert!(compiled.program(kernel.name).is_some());
         }
         assert!(!file.module(file.kernels[0].text).contains(".entry b"));
+    }
+
+    #[test]
+    fn lines_know_where_they_come_from() {
+        let file = split(TEXT);
+        assert_eq!(file.sources(), BTreeMap::from([(1, "a.rs")]));
+        let places = |kernel: &Kernel<'_>| -> Vec<_> {
+            let of_ret = kernel.lines().filter(|(_, line, _)| line.trim() == "ret;");
+            of_ret.map(|(number, _, place)| (number, place)).collect()
+        };
+        let place = Place { file: 1, line: 7 };
+        assert_eq!(places(&file.kernels[0]), [(9, Some(place))]);
+        assert_eq!(places(&file.kernels[1]), [(16, None)]);
     }
 }

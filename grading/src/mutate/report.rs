@@ -1,8 +1,8 @@
 //! What became of the mutants.
 
 use super::operators::Kind;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What became of a mutant.
@@ -26,6 +26,8 @@ pub struct MutantReport {
     pub kernel: String,
     /// The line of the PTX file.
     pub line: usize,
+    /// The file and the line of Rust that it comes from.
+    pub source: String,
     /// The kind of mistake.
     pub kind: Kind,
     /// The line as it was.
@@ -34,46 +36,18 @@ pub struct MutantReport {
     pub to: String,
     /// What became of it.
     pub fate: Fate,
+    /// The round that killed it, counted from 0: what `grade --quick` asks, then what `--full`
+    /// asks from other seeds.
+    pub round: Option<usize>,
     /// The check that killed it.
     pub check: Option<String>,
     /// That check's verdict.
     pub verdict: Option<String>,
-    /// Why it computes the same, when that is known.
+    /// Why it computes the same, when that is known. A mutant that is killed all the same refutes
+    /// it.
     pub equivalent: Option<String>,
-}
-
-/// A mutant that computes the same as the unchanged kernel, or does not matter, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Explained {
-    /// The kernel.
-    pub kernel: String,
-    /// The line as it was. A rebuilt kernel may have other registers: the entry then fits no more.
-    pub from: String,
-    /// As it became.
-    pub to: String,
-    /// Why nobody can tell.
-    pub because: String,
-}
-
-impl Explained {
-    /// The entries of a list.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn list(text: &str) -> Result<Vec<Explained>, toml::de::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct List {
-            #[serde(default)]
-            mutant: Vec<Explained>,
-        }
-        toml::from_str::<List>(text).map(|list| list.mutant)
-    }
-
-    pub(super) fn is(&self, mutant: &MutantReport) -> bool {
-        self.kernel == mutant.kernel && self.from == mutant.from && self.to == mutant.to
-    }
+    /// Why nothing finds it although it is not the same, when that is known.
+    pub explained: Option<String>,
 }
 
 /// How much of a task's kernels the checks run.
@@ -86,7 +60,7 @@ pub struct TaskLines {
     /// Those that the checks run.
     pub covered: usize,
     /// Checks that our kernels do not pass or do not answer: they cannot kill.
-    pub left_out: Vec<String>,
+    pub left_out: BTreeSet<String>,
 }
 
 /// What became of all mutants.
@@ -110,6 +84,13 @@ impl MutationReport {
         self.mutants
             .iter()
             .filter(|mutant| mutant.fate == Fate::Survived && mutant.equivalent.is_none())
+    }
+
+    /// Mutants that were killed although the list calls them equivalent: the list is wrong.
+    pub fn refuted(&self) -> impl Iterator<Item = &MutantReport> {
+        self.mutants
+            .iter()
+            .filter(|mutant| mutant.fate == Fate::Killed && mutant.equivalent.is_some())
     }
 
     /// Mutants that were tried and are not known to be equivalent.
@@ -152,7 +133,7 @@ impl fmt::Display for MutationReport {
             }
             writeln!(f, " {:>12}", cell(None, kind))?;
         }
-        let equivalent = self.count(|m| m.equivalent.is_some());
+        let equivalent = self.count(|m| m.fate == Fate::Survived && m.equivalent.is_some());
         let invalid = self.count(|m| m.fate == Fate::Invalid);
         writeln!(
             f,
@@ -161,15 +142,16 @@ impl fmt::Display for MutationReport {
             self.judged(),
             100.0 * self.kill_rate()
         )?;
-        let mut by: BTreeMap<&str, usize> = BTreeMap::new();
-        for verdict in self.mutants.iter().filter_map(|m| m.verdict.as_deref()) {
-            *by.entry(verdict).or_default() += 1;
+        let mut by: BTreeMap<String, usize> = BTreeMap::new();
+        for round in self.mutants.iter().filter_map(|m| m.round) {
+            *by.entry(format!("round {}", round + 1)).or_default() += 1;
         }
-        let by: Vec<String> = by
-            .iter()
-            .map(|(verdict, n)| format!("{n} {verdict}"))
-            .collect();
-        writeln!(f, "killed by verdict: {}", by.join(", "))?;
+        writeln!(f, "killed by round: {}", counted(&by))?;
+        by.clear();
+        for verdict in self.mutants.iter().filter_map(|m| m.verdict.as_ref()) {
+            *by.entry(verdict.clone()).or_default() += 1;
+        }
+        writeln!(f, "killed by verdict: {}", counted(&by))?;
         for l in &self.lines {
             writeln!(
                 f,
@@ -180,23 +162,51 @@ impl fmt::Display for MutationReport {
                 writeln!(
                     f,
                     "    not passed by the unchanged kernels: {}",
-                    l.left_out.join(", ")
+                    Vec::from_iter(l.left_out.iter().map(String::as_str)).join(", ")
                 )?;
             }
         }
-        let mut survivors = self.survivors().peekable();
-        if survivors.peek().is_some() {
-            writeln!(f, "\nsurvivors")?;
+        let listed = |f: &mut fmt::Formatter<'_>, title: &str, all: Vec<&MutantReport>| {
+            if !all.is_empty() {
+                writeln!(f, "\n{title}")?;
+            }
+            all.into_iter().try_for_each(|m| m.show(f))
+        };
+        let equivalent = |m: &&MutantReport| m.fate == Fate::Survived && m.equivalent.is_some();
+        listed(f, "survivors", self.survivors().collect())?;
+        let known = self.mutants.iter().filter(equivalent).collect();
+        listed(f, "equivalent", known)?;
+        let refuted = self.refuted().collect();
+        listed(
+            f,
+            "called equivalent by grading/mutants.toml, and killed",
+            refuted,
+        )
+    }
+}
+
+fn counted(by: &BTreeMap<String, usize>) -> String {
+    let each: Vec<String> = by.iter().map(|(name, n)| format!("{n} {name}")).collect();
+    each.join(", ")
+}
+
+impl MutantReport {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {} line {} ({})", self.kernel, self.line, self.kind)?;
+        writeln!(f, "      {}", self.source)?;
+        writeln!(f, "    - {}", self.from)?;
+        let to = if self.to.is_empty() {
+            "(left out)"
+        } else {
+            &self.to
+        };
+        writeln!(f, "    + {to}")?;
+        if let Some(check) = &self.check {
+            writeln!(f, "      killed by {check}")?;
         }
-        for m in survivors {
-            writeln!(f, "  {} line {} ({})", m.kernel, m.line, m.kind)?;
-            writeln!(f, "    - {}", m.from)?;
-            writeln!(
-                f,
-                "    + {}",
-                if m.to.is_empty() { "(left out)" } else { &m.to }
-            )?;
+        match self.equivalent.as_ref().or(self.explained.as_ref()) {
+            Some(because) => writeln!(f, "      {because}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -47,6 +47,12 @@ impl OutputSpec {
     }
 }
 
+/// Bytes of each input that decide the schedule.
+const SCHEDULED: usize = 256;
+
+/// One call of so many is answered with a schedule that explores.
+const EXPLORED: u64 = 3;
+
 /// An operation of a task on named tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
@@ -74,6 +80,25 @@ impl Call {
     /// The output of that name, if it is asked for.
     pub fn output(&self, name: &str) -> Option<&OutputSpec> {
         self.outputs.iter().find(|output| output.name == name)
+    }
+
+    /// The seed of the schedule that the PTX machine answers this call with, and whether it is one
+    /// that chooses at random wherever it is free. It comes from the call alone, so that a replay
+    /// has the same one, and differs from call to call.
+    pub fn schedule(&self) -> (u64, bool) {
+        let inputs = self.inputs.iter().flat_map(|input| {
+            let bytes = input.tensor.bytes();
+            &bytes[..bytes.len().min(SCHEDULED)]
+        });
+        let sizes = self.sizes.values().flat_map(|n| n.to_le_bytes());
+        // FNV-1a.
+        let seed = inputs
+            .copied()
+            .chain(sizes)
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        (seed, (seed >> 20) % EXPLORED == 0)
     }
 
     /// Bytes of all inputs and outputs: what must be moved at least once.

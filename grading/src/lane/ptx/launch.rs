@@ -112,7 +112,10 @@ impl<'a> Bench<'a> {
             dynamic_shared: number(&kernel.shared, scope)?,
             ..Launch::new(&kernel.entry, &args)
         };
+        let (seed, explore) = self.call.schedule();
         let options = Options {
+            seed,
+            explore,
             max_steps: self.steps,
             counters: true,
             ..Options::default()

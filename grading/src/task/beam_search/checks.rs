@@ -1,6 +1,6 @@
 //! Values, odd values and levels.
 
-use super::cases::{Step, basic, mixed, ordinary};
+use super::cases::{Real, Step, basic, mixed, ordinary};
 use crate::submission::Call;
 use crate::task::common::{self, Ordinary};
 use crate::task::{Budget, Check, Dims, Kind, Stop, fixed};
@@ -10,8 +10,11 @@ use reference::cases::Rng;
 pub(super) fn draw(rng: &mut Rng, budget: Budget) -> Dims {
     Dims::of([
         ("B", rng.between(1, 3) as u64),
-        ("K", rng.between(1, budget.pick(5, 8)) as u64),
-        ("V", rng.choose(&[2, 7, 33, 100, budget.pick(257, 1000)])),
+        ("K", rng.choose(&[1, 2, 3, 4, 5, budget.pick(9, 20)])),
+        (
+            "V",
+            rng.choose(&[2, 7, 33, 100, 1300, budget.pick(257, 5000)]),
+        ),
     ])
 }
 
@@ -34,12 +37,12 @@ pub(super) fn checks() -> Vec<Check> {
                 session.judge(&call).map(drop)
             },
         )
-        .cases(6, 24),
+        .cases(8, 24),
     );
     let level = |name, level, says, make: Make| {
         Check::judged(Kind::Level, name, says, draw, make)
             .at(level)
-            .cases(2, 8)
+            .cases(3, 8)
     };
     checks.extend([
         level("f16", "16-bit", "logits in f16", |dims, rng| {
@@ -87,6 +90,61 @@ pub(super) fn checks() -> Vec<Check> {
             "all options at once",
             |dims, rng| Some(mixed::<f32>(dims, rng).call()),
         ),
+        level(
+            "everything-16-bit",
+            "16-bit",
+            "all options at once, in f16 and bf16, with forbidden tokens",
+            |dims, rng| {
+                fn spoilt<T: Real>(mut step: Step<T>, rng: &mut Rng) -> Call {
+                    let odd = [f64::NAN, f64::NEG_INFINITY];
+                    for logit in &mut step.logits {
+                        if rng.chance(0.1) {
+                            *logit = T::from_f64(rng.choose(&odd));
+                        }
+                    }
+                    step.call()
+                }
+                Some(match rng.chance(0.5) {
+                    true => spoilt(mixed::<f16>(dims, rng), rng),
+                    false => spoilt(mixed::<bf16>(dims, rng), rng),
+                })
+            },
+        )
+        .cases(6, 16),
+        level(
+            "ties",
+            "16-bit",
+            "logits that are small integers, so that many tie, in any type",
+            |dims, rng| {
+                fn tied<T: Real>(mut step: Step<T>, rng: &mut Rng) -> Call {
+                    for logit in &mut step.logits {
+                        *logit = T::from_f64(rng.below(6) as f64 - 3.0);
+                    }
+                    step.call()
+                }
+                Some(match rng.below(3) {
+                    0 => tied(basic::<f32>(dims, rng), rng),
+                    1 => tied(basic::<f16>(dims, rng), rng),
+                    _ => tied(basic::<bf16>(dims, rng), rng),
+                })
+            },
+        )
+        .cases(6, 16),
+        Check::judged(
+            Kind::Level,
+            "many-beams",
+            "forty beams of an item",
+            |rng, _| Dims::of([("B", 1), ("K", 40), ("V", rng.choose(&[60, 700]))]),
+            |dims, rng| {
+                Some(match rng.below(3) {
+                    0 => basic::<f32>(dims, rng).call(),
+                    1 => basic::<f16>(dims, rng).call(),
+                    _ => basic::<bf16>(dims, rng).call(),
+                })
+            },
+        )
+        .at("large")
+        .cases(2, 6),
         Check::judged(
             Kind::Level,
             "k-above-v",

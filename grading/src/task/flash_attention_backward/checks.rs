@@ -105,6 +105,25 @@ fn levels() -> Vec<Check> {
         ])
     };
     vec![
+        Check::judged(
+            Kind::Level,
+            "options-together",
+            "all options, types and head sizes together",
+            any_sizes(0),
+            combined,
+        )
+        .at("head-sizes")
+        .cases(8, 40),
+        Check::judged(
+            Kind::Level,
+            "options-together-packed",
+            "the same with sequences of different lengths",
+            any_sizes(1),
+            combined,
+        )
+        .at("variable-length")
+        .ops(&["backward-packed"])
+        .cases(6, 16),
         level("f16", "16-bit", "tensors in f16", DType::F16).cases(2, 8),
         level("bf16", "16-bit", "tensors in bf16", DType::Bf16).cases(2, 8),
         head_size("d-96", 96),
@@ -179,6 +198,49 @@ fn levels() -> Vec<Check> {
         .ops(&["backward-packed"])
         .cases(1, 8),
     ]
+}
+
+/// All options at once, in any type: what works alone may not work together.
+fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
+    let shape = match dims.get("packed") > 0 {
+        true => packed(dims, rng),
+        false => Draft::dense(dims),
+    };
+    let (mut draft, d_o) = drawn(shape, rng);
+    draft.dtype = match dims.get("D") {
+        32 | 64 => rng.choose(&[DType::F32, DType::F16, DType::Bf16]),
+        _ => DType::Bf16,
+    };
+    draft.options.causal = rng.chance(0.5);
+    if rng.chance(0.4) {
+        let side = |rng: &mut Rng| rng.chance(0.7).then(|| rng.below(70));
+        draft.options.window = Some(Window {
+            left: side(rng).or(Some(9)),
+            right: side(rng),
+            sinks: 0,
+        });
+    }
+    if rng.chance(0.25) {
+        draft.options.softcap = Some(rng.choose(&[2.0, 30.0]));
+    }
+    Some(call(&draft, &d_o))
+}
+
+fn any_sizes(packed: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
+    move |rng, budget| {
+        let most = budget.pick(150, 300) as u64;
+        let heads = rng.choose(&[(1, 1), (2, 1), (4, 2), (3, 3)]);
+        let dims = Dims::of([
+            ("B", rng.between(1, 2) as u64),
+            ("Hq", heads.0),
+            ("Hkv", heads.1),
+        ]);
+        let length = |rng: &mut Rng| rng.choose(&[5, 16, 40, 64, 100, 129, most]);
+        dims.with("Nq", length(rng))
+            .with("Nk", length(rng))
+            .with("D", rng.choose(&[32, 32, 64, 64, 96, 128, 256]))
+            .with("packed", packed)
+    }
 }
 
 fn odd() -> Vec<Check> {

@@ -1,6 +1,6 @@
 //! Values, odd values, properties and levels.
 
-use super::cases::{Norm, drawn, ordinary};
+use super::cases::{Norm, Real, drawn, ordinary};
 use crate::submission::{Call, Named};
 use crate::task::common::{self, Judged, Ordinary};
 use crate::task::{Budget, Check, Dims, Kind, Session, Stop, fixed};
@@ -42,6 +42,18 @@ pub(super) fn checks() -> Vec<Check> {
     checks
 }
 
+/// Options as they come.
+fn optioned<T: Real>(dims: &Dims, rng: &mut Rng) -> Norm<T> {
+    let norm = Norm::<T>::drawn(rng, dims.get("R"), dims.get("D"));
+    let residual = rng.chance(0.5).then(|| normal(rng, norm.x.len(), 1.0));
+    Norm {
+        rms: rng.chance(0.5),
+        gamma: norm.gamma.clone().filter(|_| rng.chance(0.7)),
+        residual,
+        ..norm
+    }
+}
+
 fn levels() -> Vec<Check> {
     type Make = fn(&Dims, &mut Rng) -> Option<Call>;
     type Draw = fn(&mut Rng, Budget) -> Dims;
@@ -75,6 +87,19 @@ fn levels() -> Vec<Check> {
             drawn::<bf16>,
         ),
         level("rms", "rms", "RMSNorm: no mean, no dbeta", draw, rms),
+        level(
+            "options-16-bit",
+            "16-bit",
+            "RMSNorm or not, with and without gamma and residual, in f16 and bf16",
+            draw,
+            |dims, rng| {
+                Some(match rng.chance(0.5) {
+                    true => optioned::<f16>(dims, rng).call(),
+                    false => optioned::<bf16>(dims, rng).call(),
+                })
+            },
+        )
+        .cases(6, 16),
         level(
             "residual",
             "residual",

@@ -121,6 +121,24 @@ fn levels() -> Vec<Check> {
         level("d-256", "head-sizes", "D 256", &[("D", 256)]),
         level("int8", "int8", "int8 pages", &[("format", 2), ("Hq", 4)]),
         level("int4", "int4", "int4 pages", &[("format", 3), ("Hq", 4)]),
+        level(
+            "int8-long",
+            "int8",
+            "int8 pages of a few hundred tokens",
+            &[("format", 2), ("Hq", 8), ("tokens", 300)],
+        ),
+        level(
+            "int4-long",
+            "int4",
+            "int4 pages of a few hundred tokens",
+            &[("format", 3), ("Hq", 8), ("tokens", 300)],
+        ),
+        level(
+            "bf16-long",
+            "head-sizes",
+            "bf16 pages of a few hundred tokens, D 128",
+            &[("format", 1), ("Hq", 8), ("D", 128), ("tokens", 300)],
+        ),
     ];
     levels.push(
         Check::judged(
@@ -161,6 +179,7 @@ fn levels() -> Vec<Check> {
         .at("learned-sinks")
         .cases(1, 4),
     );
+    levels.extend(together());
     let chunked = |name, says, changes| {
         Check::judged(Kind::Level, name, says, sizes(changes), prefill)
             .at("prefill")
@@ -177,7 +196,58 @@ fn levels() -> Vec<Check> {
         "chunks, four query heads a KV head, bf16",
         &[("chunk", 9), ("Hq", 8), ("format", 1)],
     ));
+    levels.push(chunked(
+        "prefill-long",
+        "chunks longer than a tile",
+        &[("chunk", 90), ("Hq", 4), ("tokens", 200)],
+    ));
     levels
+}
+
+/// Window, first tokens and softcap at once, over pages of each format.
+fn together() -> Vec<Check> {
+    let options = |name, level, changes: &'static [(&'static str, u64)]| {
+        let says = "window, kept first tokens and softcap together";
+        Check::judged(Kind::Level, name, says, sizes(changes), |dims, rng| {
+            fn optioned<T: Scalar + Element>(mut case: PagedKv<T>, rng: &mut Rng) -> Call {
+                if rng.chance(0.7) {
+                    let window = Window::last(rng.between(2, 90));
+                    case.options.window = Some(window.with_sinks(rng.choose(&[0, 1, 4, 20])));
+                }
+                if rng.chance(0.5) {
+                    case.options.softcap = Some(rng.choose(&[5.0, 30.0]));
+                }
+                call(&case)
+            }
+            let shape = drawn(dims, rng, false);
+            Some(match format(dims) {
+                Format::Float(numbers::DType::Bf16) => {
+                    optioned(numbers_of::<bf16>(&shape, rng), rng)
+                }
+                _ => optioned(numbers_of::<f16>(&shape, rng), rng),
+            })
+        })
+        .at(level)
+        .cases(3, 8)
+    };
+    vec![
+        options("options-together", "window", &[("tokens", 150), ("Hq", 4)]),
+        options(
+            "options-bf16-128",
+            "head-sizes",
+            &[("tokens", 150), ("Hq", 4), ("format", 1), ("D", 128)],
+        ),
+        options(
+            "options-int8",
+            "int8",
+            &[("tokens", 150), ("Hq", 4), ("format", 2)],
+        ),
+        options(
+            "options-int4",
+            "int4",
+            &[("tokens", 150), ("Hq", 4), ("format", 3)],
+        ),
+    ]
 }
 
 /// An append of a few tokens to pages of the format that dims name, from f32.
@@ -246,6 +316,23 @@ fn appended() -> Vec<Check> {
             &[("format", 3)],
         ),
     ];
+    let narrow = |name, level, changes| {
+        let says = "tokens of f16 and bf16";
+        Check::judged(Kind::Level, name, says, slots(changes), |dims, rng| {
+            Some(match rng.chance(0.5) {
+                true => append::call(&appending::<f16>(dims, rng, false)?),
+                false => append::call(&appending::<bf16>(dims, rng, false)?),
+            })
+        })
+        .at(level)
+        .ops(&["append"])
+        .cases(3, 8)
+    };
+    checks.extend([
+        narrow("append-16-bit", "append", &[]),
+        narrow("append-16-bit-int8", "int8", &[("format", 2)]),
+        narrow("append-16-bit-int4", "int4", &[("format", 3), ("D", 62)]),
+    ]);
     checks.push(
         Check::judged(
             Kind::Level,

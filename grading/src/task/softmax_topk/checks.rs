@@ -11,7 +11,7 @@ use reference::numbers::Bounded;
 
 /// Sizes of an ordinary case.
 fn draw(rng: &mut Rng, budget: Budget) -> Dims {
-    let vocabulary = rng.choose(&[5, 31, 64, 127, 256, budget.pick(512, 3000)]);
+    let vocabulary = rng.choose(&[5, 31, 64, 127, 256, 1025, 2600, budget.pick(512, 9000)]);
     let k = rng.between(1, 32.min(vocabulary));
     Dims::of([
         ("R", rng.between(1, budget.pick(3, 6)) as u64),
@@ -37,7 +37,7 @@ pub(super) fn checks() -> Vec<Check> {
                 session.judge_values(&call).map(drop)
             },
         )
-        .cases(6, 24),
+        .cases(10, 30),
     );
     checks.extend(levels());
     checks.extend(odd());
@@ -55,10 +55,92 @@ fn levels() -> Vec<Check> {
         |rng, _| Dims::of([("R", 1), ("V", rng.between(1500, 3000) as u64), ("K", 1000)]),
     ];
     vec![
-        level("f16", "16-bit", "logits in f16", draw as Draw, drawn::<f16>),
-        level("bf16", "16-bit", "logits in bf16", draw, drawn::<bf16>),
-        level("k-256", "k-256", "K of 200", large_k[0], ordinary).cases(1, 2),
-        level("k-1024", "k-1024", "K of 1000", large_k[1], ordinary).cases(1, 2),
+        level("f16", "16-bit", "logits in f16", draw as Draw, drawn::<f16>).cases(4, 8),
+        level("bf16", "16-bit", "logits in bf16", draw, drawn::<bf16>).cases(4, 8),
+        level(
+            "odd-16-bit",
+            "16-bit",
+            "NaN, +inf and −inf in rows of f16 and bf16",
+            |rng, _| Dims::of([("R", 3), ("V", rng.choose(&[131, 1500])), ("K", 5)]),
+            |dims, rng| {
+                let odd = rng.choose(&[f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+                let (rows, vocabulary) = (dims.get("R"), dims.get("V"));
+                let mut logits: Vec<f32> = reference::cases::normal(rng, rows * vocabulary, 2.0);
+                logits[rng.below(vocabulary)] = odd;
+                let k = dims.get("K").min(vocabulary);
+                Some(match rng.chance(0.5) {
+                    true => {
+                        let logits: Vec<f16> = logits.into_iter().map(f16::from_f32).collect();
+                        Logits::new(rows, &logits, k).call()
+                    }
+                    false => {
+                        let logits: Vec<bf16> = logits.into_iter().map(bf16::from_f32).collect();
+                        Logits::new(rows, &logits, k).call()
+                    }
+                })
+            },
+        )
+        .cases(4, 12),
+        level(
+            "small-integers",
+            "16-bit",
+            "zeros of both signs and ties everywhere, in f16 and bf16",
+            |rng, _| {
+                let (vocabulary, k) = rng.choose(&[(131, 9), (1500, 32), (3000, 32)]);
+                Dims::of([("R", 2), ("V", vocabulary), ("K", k)])
+            },
+            |dims, rng| {
+                let (rows, vocabulary) = (dims.get("R"), dims.get("V"));
+                let most = rng.choose(&[0, 0, 2]);
+                let logits: Vec<f32> = (0..rows * vocabulary)
+                    .map(|_| match rng.below(12) {
+                        0 => -0.0,
+                        1 => most as f32,
+                        n => -(n as f32 / 2.0).floor(),
+                    })
+                    .collect();
+                let k = dims.get("K").min(vocabulary);
+                Some(match rng.below(3) {
+                    0 => {
+                        let logits: Vec<f16> = logits.into_iter().map(f16::from_f32).collect();
+                        Logits::new(rows, &logits, k).call()
+                    }
+                    1 => {
+                        let logits: Vec<bf16> = logits.into_iter().map(bf16::from_f32).collect();
+                        Logits::new(rows, &logits, k).call()
+                    }
+                    _ => Logits::new(rows, &logits, k).call(),
+                })
+            },
+        )
+        .cases(4, 12),
+        level(
+            "k-1024-rising",
+            "k-1024",
+            "rows that rise, so that each part is better than all before it, K of 1000",
+            |rng, _| Dims::of([("R", 1), ("V", rng.between(5000, 9000) as u64), ("K", 1000)]),
+            |dims, rng| {
+                let vocabulary = dims.get("V");
+                let logits: Vec<f32> = (0..vocabulary)
+                    .map(|i| 10.0 * i as f32 / vocabulary as f32 + 0.01 * rng.normal() as f32)
+                    .collect();
+                let k = dims.get("K").min(vocabulary);
+                Some(match rng.below(3) {
+                    0 => {
+                        let logits: Vec<f16> = logits.into_iter().map(f16::from_f32).collect();
+                        Logits::new(1, &logits, k).call()
+                    }
+                    1 => {
+                        let logits: Vec<bf16> = logits.into_iter().map(bf16::from_f32).collect();
+                        Logits::new(1, &logits, k).call()
+                    }
+                    _ => Logits::new(1, &logits, k).call(),
+                })
+            },
+        )
+        .cases(2, 4),
+        level("k-256", "k-256", "K of 200", large_k[0], ordinary).cases(2, 4),
+        level("k-1024", "k-1024", "K of 1000", large_k[1], ordinary).cases(1, 3),
         level(
             "long-rows",
             "long-rows",

@@ -96,12 +96,20 @@ fn levels() -> Vec<Check> {
             "hundreds of rows of x",
             |rng, budget| {
                 let m = budget.pick(rng.between(100, 140), rng.between(300, 600));
-                Dims::of([("M", m as u64), ("N", 24), ("G", 2)])
+                let n = rng.choose(&[24, 72]);
+                Dims::of([("M", m as u64), ("N", n), ("G", rng.between(1, 3) as u64)])
             },
-            |dims, rng| Some(drawn::<bf16>(dims, rng, Packing::TwoBit)),
+            |dims, rng| {
+                let packing = some_packing(rng);
+                Some(match rng.below(3) {
+                    0 => drawn::<bf16>(dims, rng, packing),
+                    1 => drawn::<f16>(dims, rng, packing),
+                    _ => drawn::<f32>(dims, rng, packing),
+                })
+            },
         )
         .at("large-m")
-        .cases(1, 2),
+        .cases(4, 8),
         level(
             "quantise",
             "quantise",
@@ -151,16 +159,29 @@ fn dw<T: Real>(dims: &Dims, rng: &mut Rng) -> Option<Call> {
 
 fn gradients() -> Vec<Check> {
     let gradient = |name, op, says, make: Make| {
-        Check::judged(Kind::Level, name, says, draw, make)
+        let sizes = |rng: &mut Rng, budget| {
+            let dims = draw(rng, budget);
+            // Small, and across several tiles.
+            match rng.chance(0.5) {
+                true => dims,
+                false => {
+                    let m = rng.choose(&[9, 17, 40, 70]);
+                    dims.with("M", m).with("N", rng.choose(&[16, 33, 70]))
+                }
+            }
+        };
+        Check::judged(Kind::Level, name, says, sizes, make)
             .at("gradients")
             .ops(&[op])
-            .cases(2, 6)
+            .cases(4, 8)
     };
     vec![
         gradient("dx-f32", "input-gradient", "dx in f32", dx::<f32>),
         gradient("dx-bf16", "input-gradient", "dx in bf16", dx::<bf16>),
+        gradient("dx-f16", "input-gradient", "dx in f16", dx::<f16>),
         gradient("dw-f32", "weight-gradient", "dW from f32", dw::<f32>),
         gradient("dw-f16", "weight-gradient", "dW from f16", dw::<f16>),
+        gradient("dw-bf16", "weight-gradient", "dW from bf16", dw::<bf16>),
     ]
 }
 
@@ -179,6 +200,29 @@ fn odd() -> Vec<Check> {
                 session.without_margin().judge(&call).map(drop)
             },
         ),
+        Check::judged(
+            Kind::Odd,
+            "tiny-weights",
+            "weights so small that their scale is 0 in f16 are zeros",
+            fixed([("N", 5), ("G", 2)]),
+            |dims, rng| {
+                let mut w: Vec<f32> = normal(rng, dims.get("N") * columns(dims), 0.05);
+                // Half of the groups: the others tell right from wrong.
+                for group in w.chunks_mut(GROUP).step_by(2) {
+                    group.iter_mut().for_each(|w| *w *= 1e-9);
+                }
+                Some(match rng.chance(0.5) {
+                    true => pack("quantise", &w, dims.get("N"), some_packing(rng)),
+                    false => {
+                        let w: Vec<bf16> = w.into_iter().map(bf16::from_f32).collect();
+                        pack("quantise", &w, dims.get("N"), some_packing(rng))
+                    }
+                })
+            },
+        )
+        .at("quantise")
+        .ops(&["quantise"])
+        .cases(2, 4),
         Check::new(
             Kind::Odd,
             "broken-group",

@@ -99,6 +99,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
         says: "rows are returned as −1, 0, +1",
         mend: "multiply by the scale of each group",
     },
+    Mistake {
+        name: "codes-in-twos-complement",
+        caught_by: &["no-reserved-code"],
+        says: "−1 is written as code 3",
+        mend: "codes are t + 1: 0, 1 and 2; 3 is reserved",
+    },
     Mistake::near(
         "scaled-by-group",
         "x·t is summed over a group and the sum multiplied by d",
@@ -302,7 +308,10 @@ fn pack(call: &Call, way: &Way) -> Result<Vec<Named>, Failure> {
             true => mean,
             false => scale.to_f32(),
         };
-        let codes: Vec<u8> = group.iter().map(|w| coded(*w, by, way)).collect();
+        let mut codes: Vec<u8> = group.iter().map(|w| coded(*w, by, way)).collect();
+        if packing == Packing::TwoBit && way.has("codes-in-twos-complement") {
+            codes.iter_mut().for_each(|code| *code = (*code + 3) % 4);
+        }
         bytes.extend(scale.to_le_bytes());
         let (per_byte, radix) = match packing {
             Packing::TwoBit => (4, 4),

@@ -42,6 +42,14 @@ fn quantising() -> Vec<Check> {
             },
         ),
         quantise(
+            "no-reserved-code",
+            "weights of both signs in two-bit packing: code 3 stands for nothing",
+            |dims, rng| {
+                let w: Vec<f32> = normal(rng, dims.get("N") * columns(dims), 0.05);
+                Some(pack("quantise", &w, dims.get("N"), Packing::TwoBit))
+            },
+        ),
+        quantise(
             "scale-rounded-first",
             "weights between half of the mean and half of the mean rounded to f16",
             |dims, rng| {

@@ -16,7 +16,19 @@ use std::collections::HashSet;
 
 fn draw(rng: &mut Rng, budget: Budget) -> Dims {
     let nodes = rng.between(2, budget.pick(24, 80)) as u64;
-    Dims::of([("B", rng.between(1, 3) as u64), ("N", nodes), ("V", 50)])
+    // Around and above the threads of a block, so that every one of them holds something.
+    let vocabulary = rng.choose(&[7, 50, 50, 333, 1500]);
+    Dims::of([
+        ("B", rng.between(1, 3) as u64),
+        ("N", nodes),
+        ("V", vocabulary),
+    ])
+}
+
+/// Sizes of sampled walks: of few threads and of all.
+fn sampling(rng: &mut Rng, _: Budget) -> Dims {
+    let (nodes, vocabulary) = rng.choose(&[(12, 24), (12, 24), (40, 300), (12, 1500)]);
+    Dims::of([("B", 2), ("N", nodes), ("V", vocabulary)])
 }
 
 /// Random items of the same size.
@@ -74,7 +86,9 @@ fn levels() -> Vec<Check> {
         }
     };
     vec![
-        Check::judged(Kind::Level, "f16", "logits in f16", draw, typed(DType::F16)).at("16-bit"),
+        Check::judged(Kind::Level, "f16", "logits in f16", draw, typed(DType::F16))
+            .at("16-bit")
+            .cases(3, 8),
         Check::judged(
             Kind::Level,
             "bf16",
@@ -82,7 +96,30 @@ fn levels() -> Vec<Check> {
             draw,
             typed(DType::Bf16),
         )
-        .at("16-bit"),
+        .at("16-bit")
+        .cases(3, 8),
+        Check::judged(
+            Kind::Level,
+            "odd-logits",
+            "rows of f16 and bf16 with NaN and −inf among the logits, the greatest anywhere",
+            fixed([("B", 2), ("N", 12), ("V", 600)]),
+            |dims, rng| {
+                let mut draft = accepting(dims, rng);
+                draft.dtype = rng.choose(&[DType::F16, DType::Bf16]);
+                let tied = rng.chance(0.5);
+                for x in draft.items.iter_mut().flat_map(|item| &mut item.logits) {
+                    if tied {
+                        *x = x.round();
+                    }
+                    if rng.chance(0.2) {
+                        *x = rng.choose(&[f64::NAN, f64::NEG_INFINITY]);
+                    }
+                }
+                Some(draft.call())
+            },
+        )
+        .at("16-bit")
+        .cases(3, 8),
         Check::judged(
             Kind::Level,
             "ragged",
@@ -105,7 +142,38 @@ fn levels() -> Vec<Check> {
             ordinary,
         )
         .at("n-1024")
-        .cases(1, 2),
+        .cases(3, 6),
+        Check::judged(
+            Kind::Level,
+            "wide",
+            "hundreds of siblings, of which the one that is accepted stands anywhere",
+            |rng, _| Dims::of([("N", rng.choose(&[40, 300, 700])), ("V", 900)]),
+            |dims, rng| {
+                let (nodes, vocabulary) = (dims.get("N").max(2), dims.get("V").max(2));
+                // The last few hang under any of the others.
+                let shallow = nodes - nodes.div_ceil(8);
+                let parent: Vec<i32> = (0..nodes)
+                    .map(|i| {
+                        if i < shallow {
+                            -1
+                        } else {
+                            rng.below(shallow) as i32
+                        }
+                    })
+                    .collect();
+                let first = rng.below(shallow);
+                let child = (shallow..nodes).find(|i| parent[*i] == first as i32);
+                let follow: Vec<usize> = [first].into_iter().chain(child).collect();
+                let mut draft = Draft::new(
+                    vocabulary,
+                    vec![following(rng, &parent, vocabulary, &follow)],
+                );
+                draft.dtype = rng.choose(&[DType::F32, DType::F16, DType::Bf16]);
+                Some(draft.call())
+            },
+        )
+        .at("n-1024")
+        .cases(4, 12),
         Check::judged(
             Kind::Level,
             "slots",
@@ -180,22 +248,22 @@ fn levels() -> Vec<Check> {
             Kind::Level,
             "sampling",
             "the sampled walk of given random numbers",
-            fixed([("B", 2), ("N", 12), ("V", 24)]),
+            sampling,
             |dims, rng| sampled(dims, rng, true),
         )
         .at("sampling")
         .ops(&["sample"])
-        .cases(3, 12),
+        .cases(6, 16),
         Check::judged(
             Kind::Level,
             "sampling-certain-draft",
             "a draft that was certain of each child",
-            fixed([("B", 2), ("N", 12), ("V", 24)]),
+            sampling,
             |dims, rng| sampled(dims, rng, false),
         )
         .at("sampling")
         .ops(&["sample"])
-        .cases(2, 8),
+        .cases(4, 12),
     ]
 }
 
