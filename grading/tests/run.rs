@@ -4,7 +4,7 @@
 use grading::npy;
 use grading::tensor::{DType, Tensor};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn ptx(name: &str) -> PathBuf {
@@ -239,6 +239,131 @@ fn a_race_is_the_programs_fault_unless_nobody_watches() {
     exits(&touchstone(folder.path(), &unknown), 2, "everything");
 }
 
+/// A matrix of 20 by 40, whose last tiles of 8 by 32 hang over its edges.
+fn matrix() -> Vec<f32> {
+    (0..800).map(|i| i as f32).collect()
+}
+
+fn add_one(folder: &Path, source: &str, target: &str) -> Output {
+    let tiles = ptx("tiles.ptx");
+    let tiles = tiles.to_str().expect("a path");
+    let words = [
+        tiles, "--grid", "2,3", "--block", "256", "--arg", source, "--arg", target,
+    ];
+    touchstone(folder, &words)
+}
+
+#[test]
+fn tensor_maps_are_made_of_arguments() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let values = matrix();
+    let tensor = Tensor::of(&[20, 40], &values).expect("as many as it says");
+    npy::write(&folder.path().join("m.npy"), &tensor).expect("written");
+    let made = |source: &str, target: &str| {
+        let output = add_one(folder.path(), source, target);
+        exits(&output, 0, "add_one: ran clean");
+        let tensor = npy::read(&folder.path().join("o.npy")).expect("written");
+        assert_eq!(tensor.shape(), [20, 40]);
+        tensor.to_vec::<f32>().expect("f32")
+    };
+    let plain: Vec<f32> = values.iter().map(|v| v + 1.0).collect();
+    assert_eq!(
+        made("tmap:m.npy:8x32", "tmapout:f32:20x40:o.npy:8x32"),
+        plain
+    );
+    let both = made("tmap:m.npy:8x32:128b", "tmapout:f32:20x40:o.npy:8x32:128b");
+    assert_eq!(both, plain);
+    // Swizzled on the way in only: of a row of the tile, the piece of 16 bytes at j holds the one
+    // at j xor the row. What lies outside is zero.
+    let once = made("tmap:m.npy:8x32:128b", "tmapout:f32:20x40:o.npy:8x32:none");
+    for (at, value) in once.iter().enumerate() {
+        let (row, column) = (at / 40, at % 40);
+        let from = column / 32 * 32 + ((column % 32 / 4) ^ (row % 8)) * 4 + column % 4;
+        let expected = values
+            .get(row * 40 + from)
+            .filter(|_| from < 40)
+            .unwrap_or(&0.0)
+            + 1.0;
+        assert_eq!(*value, expected, "row {row}, column {column}");
+    }
+}
+
+#[test]
+fn a_tensor_map_that_cannot_be_is_a_usage_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tensor = Tensor::of(&[20, 40], &matrix()).expect("as many as it says");
+    npy::write(&folder.path().join("m.npy"), &tensor).expect("written");
+    let tensor = Tensor::of(&[20, 3], &[0.0_f32; 60]).expect("as many as it says");
+    npy::write(&folder.path().join("narrow.npy"), &tensor).expect("written");
+    for (source, says) in [
+        (
+            "tmap:m.npy:8",
+            "tile sizes are given for 1 dimensions, 2 are needed",
+        ),
+        (
+            "tmap:m.npy:8x64:128b",
+            "a row of a tile has 256 bytes, the swizzle allows 128",
+        ),
+        ("tmap:m.npy:257x32", "a tile has 257 elements"),
+        (
+            "tmap:narrow.npy:8x32",
+            "(narrow.npy): the stride of dimension 1 is 12 bytes",
+        ),
+        (
+            "tmap:m.npy:8x32:256b",
+            "a tensor map ends in the shape of its tile",
+        ),
+        ("tmap:none.npy:8x32", "none.npy"),
+    ] {
+        let output = add_one(folder.path(), source, "tmapout:f32:20x40:o.npy:8x32");
+        exits(&output, 2, says);
+    }
+    // A map of two dimensions where the program wants bytes of another kind.
+    let output = add_one(folder.path(), "tmap:m.npy:8x32", "out:f32:20x40:o.npy");
+    exits(&output, 1, "tensor map at ");
+}
+
+#[test]
+fn a_reader_may_stop_reading() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_touchstone"))
+        .args(["run", "--isa"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    exits(&child.wait_with_output().expect("it ends"), 0, "");
+}
+
+#[test]
+fn blocks_form_clusters() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = ptx("cluster.ptx");
+    let cluster = cluster.to_str().expect("a path");
+    let run = |grid: &str, blocks: &str| {
+        let words = [
+            cluster,
+            "--grid",
+            grid,
+            "--block",
+            "32",
+            "--cluster",
+            blocks,
+            "--arg",
+            "out:u32:4x32:o.npy",
+        ];
+        touchstone(folder.path(), &words)
+    };
+    exits(&run("4", "2"), 0, "exchange: ran clean");
+    let tensor = npy::read(&folder.path().join("o.npy")).expect("written");
+    let expected: Vec<u32> = (0..128).map(|i| 100 * ((i / 32) ^ 1) + i % 32).collect();
+    assert_eq!(tensor.to_vec::<u32>(), Some(expected));
+    // Alone, there is no other block.
+    exits(&run("4", "1"), 1, "cluster");
+    exits(&run("3", "2"), 2, "cluster");
+    exits(&run("4", "0"), 2, "cluster");
+}
+
 #[test]
 fn an_endless_loop_ends_within_half_a_minute() {
     let folder = folder();
@@ -338,5 +463,10 @@ fn text_that_is_no_ptx_and_instructions_nobody_knows_are_told_apart() {
         1,
         "stack of functions that call themselves",
     );
-    exits(&touchstone(folder.path(), &["--isa"]), 0, "add");
+    exits(&touchstone(folder.path(), &["--isa"]), 0, "add<.u32|.s32>");
+    exits(
+        &touchstone(folder.path(), &["--isa"]),
+        0,
+        " instructions in ",
+    );
 }

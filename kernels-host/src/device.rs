@@ -27,20 +27,25 @@ pub struct Limits {
     pub grid: [u32; 3],
     /// Bytes of shared memory a block can have, fixed and dynamic together.
     pub shared_per_block: u32,
+    /// Multiprocessors: what says how many blocks run at once. No launch is refused by it.
+    pub multiprocessors: u32,
 }
 
 impl Limits {
-    /// What every GPU from sm_80 on allows, with the shared memory of an A100.
+    /// What every GPU from sm_80 on allows, with the shared memory and the multiprocessors of an
+    /// A100.
     pub const SM_80: Limits = Limits {
         threads_per_block: 1024,
         block: [1024, 1024, 64],
         grid: [i32::MAX as u32, 65_535, 65_535],
         shared_per_block: 163 * 1024,
+        multiprocessors: 108,
     };
 
-    /// [`SM_80`](Limits::SM_80) with the shared memory of Hopper.
+    /// [`SM_80`](Limits::SM_80) with the shared memory and the multiprocessors of an H100 or H200.
     pub const SM_90: Limits = Limits {
         shared_per_block: 227 * 1024,
+        multiprocessors: 132,
         ..Limits::SM_80
     };
 }

@@ -1,10 +1,11 @@
-//! Flash attention, backward: the gradients of q, k and v. Deterministic; its workspace is one f32
-//! a row of q.
+//! Flash attention, backward: the gradients of q, k and v. Deterministic unless asked otherwise; its
+//! workspace is then one f32 a row of q.
 
 use crate::attention::{Float, Options, Problem, Shape, entry_name, is_plain};
 use crate::{Arg, Buffer, Error, LaunchConfig, Module, Result, launch};
 use kernels_gpu::flash_attention_backward::{
-    DELTA_ROWS, FAMILY, PLAIN_ROWS, ROWS, WARPS, parts, plain_shared, shared,
+    DELTA_ROWS, FAMILY, FUSED_HEAD_SIZE, PLAIN_ROWS, ROWS, WARPS, fused_shared, parts,
+    plain_shared, shared,
 };
 
 /// What is read: the forward pass's inputs and outputs, and the gradient of its output.
@@ -33,6 +34,18 @@ pub struct Gradients<'a, T: Float> {
     pub dk: &'a mut Buffer<T>,
     /// Gradient of v.
     pub dv: &'a mut Buffer<T>,
+}
+
+/// In which order the parts of dq are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accumulation {
+    /// In one order: the same inputs give the same bits. Scores are made twice.
+    #[default]
+    Ordered,
+    /// As they come, in f32 in memory: scores are made once, 5 products of a pair instead of 7, and
+    /// the last bits of dq differ from run to run. For f16 and bf16 with a head size of 128;
+    /// takes D numbers of f32 a row of q more memory.
+    Unordered,
 }
 
 /// Makes the gradients of `Σ do∘o`. A query that sees nothing gets a zero gradient and gives none.
@@ -76,6 +89,20 @@ pub fn flash_attention_backward<T: Float>(
     inputs: Inputs<'_, T>,
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
+    flash_attention_backward_by(Accumulation::Ordered, shape, options, inputs, gradients)
+}
+
+/// [`flash_attention_backward`] with dq added in an order of the caller's choice.
+///
+/// # Errors
+/// As there, and when the order is not for the type or the head size.
+pub fn flash_attention_backward_by<T: Float>(
+    accumulation: Accumulation,
+    shape: &Shape<'_>,
+    options: &Options,
+    inputs: Inputs<'_, T>,
+    gradients: Gradients<'_, T>,
+) -> Result<()> {
     let problem = Problem::new(shape, options)?;
     let Problem {
         query_rows,
@@ -97,6 +124,15 @@ pub fn flash_attention_backward<T: Float>(
     }
     let shape = [("rows (positions × heads)", query_rows)];
     inputs.lse.expect_shape("lse", &shape)?;
+    let plain = is_plain::<T>();
+    let unordered = accumulation == Accumulation::Unordered;
+    if unordered && (plain || head_size != FUSED_HEAD_SIZE) {
+        return Err(Error::Parameter {
+            name: "accumulation",
+            got: format!("Unordered for {}, D = {head_size}", T::NAME),
+            must_be: format!("Ordered, or f16 or bf16 with D = {FUSED_HEAD_SIZE}"),
+        });
+    }
 
     // Each launch checks its own buffers, but the first goes before the second is checked.
     let device = inputs.q.device();
@@ -134,9 +170,10 @@ pub fn flash_attention_backward<T: Float>(
         )?;
     }
 
-    let plain = is_plain::<T>();
     let (own, shared, parts) = if plain {
         (PLAIN_ROWS, plain_shared(head_size), 1)
+    } else if unordered {
+        (ROWS, fused_shared(head_size), 1)
     } else {
         (ROWS, shared(head_size), parts(head_size))
     };
@@ -175,6 +212,27 @@ pub fn flash_attention_backward<T: Float>(
         };
         launch(&**device, &kernel, config, &args)
     };
+    if unordered {
+        let quads = query_rows * head_size as usize / 4;
+        let sums = Buffer::<f32>::uninit(device, 4 * quads)?;
+        let clear = module.kernel("flash_backward_clear")?;
+        for range in ranges(quads) {
+            let args = [(&sums).into(), range.first, range.end];
+            launch(&**device, &clear, range.config, &args)?;
+        }
+        pass(
+            "flash_backward_fused",
+            &[gradients.dk.into(), gradients.dv.into(), (&sums).into()],
+            problem.keys.div_ceil(own),
+        )?;
+        let round = module.kernel(&format!("flash_backward_round_{}", T::NAME))?;
+        for range in ranges(quads) {
+            let (sums, dq) = ((&sums).into(), (&*gradients.dq).into());
+            let args = [sums, dq, range.first, range.end, problem.scale.into()];
+            launch(&**device, &round, range.config, &args)?;
+        }
+        return Ok(());
+    }
     pass(
         "flash_backward_dq",
         &[gradients.dq.into()],
@@ -185,4 +243,23 @@ pub fn flash_attention_backward<T: Float>(
         &[gradients.dk.into(), gradients.dv.into()],
         problem.keys.div_ceil(own) * parts,
     )
+}
+
+/// A launch over a range of fours, a thread each: threads are counted in 32 bits.
+struct Range {
+    config: LaunchConfig,
+    first: Arg,
+    end: Arg,
+}
+
+fn ranges(quads: usize) -> impl Iterator<Item = Range> {
+    const MOST: usize = 1 << 30;
+    (0..quads).step_by(MOST).map(move |first| {
+        let end = quads.min(first + MOST);
+        Range {
+            config: LaunchConfig::linear(((end - first) as u32).div_ceil(32 * WARPS), 32 * WARPS),
+            first: (first as u64).into(),
+            end: (end as u64).into(),
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm, backward: dx, dγ and dβ from x, dy and the statistics that the forward
 //! pass saved.
 
-use crate::{Arg, Buffer, Error, Float, LaunchConfig, Module, Result, launch};
+use crate::{Arg, Buffer, Error, Float, LaunchConfig, Limits, Module, Result, launch};
 use kernels_gpu::layernorm_backward::{
     BLOCK_THREADS, FAMILY, FINISH_COLUMNS, FINISH_WARPS, LANES_ANY_WIDTH, THREADS, WIDE_COLUMNS,
 };
@@ -115,29 +115,46 @@ pub struct Plan {
     pub shares: u32,
 }
 
-/// Blocks of 512 threads that a GPU of about 132 multiprocessors runs at once, two each.
-const RESIDENT: usize = 264;
+/// Threads that a multiprocessor runs at once where each has up to 64 registers.
+const RESIDENT: usize = 1024;
+/// Shares that a grid can have along y.
+const MOST_SHARES: usize = 65_535;
 /// Rows that a team has at least, where there are as many: each share of dγ and dβ costs as much
 /// traffic as a few rows.
 const LEAST_ROWS: usize = 4;
 
 impl Plan {
-    /// The plan for a shape.
-    pub fn best<T: Float>(shape: Shape) -> Plan {
-        Plan::with_rung::<T>(shape, Rung::best::<T>(shape.width))
+    /// The plan for a shape, on a device of these limits.
+    ///
+    /// ```
+    /// use kernels_host::Limits;
+    /// use kernels_host::layernorm_backward::{Plan, Rung, Shape};
+    ///
+    /// let shape = Shape { rows: 16_384, width: 4096 };
+    /// let plan = Plan::best::<f32>(shape, Limits::SM_90);
+    /// // Rows of 16 KiB, in blocks of 256 threads: two on each of 132 multiprocessors.
+    /// assert_eq!((plan.rung, plan.shares), (Rung::BlockWide, 264));
+    /// ```
+    pub fn best<T: Float>(shape: Shape, limits: Limits) -> Plan {
+        Plan::with_rung::<T>(shape, Rung::best::<T>(shape.width), limits)
     }
 
-    /// The plan for a shape with given kernels.
-    pub fn with_rung<T: Float>(shape: Shape, rung: Rung) -> Plan {
+    /// The plan for a shape with given kernels: as many blocks as the device runs at once.
+    pub fn with_rung<T: Float>(shape: Shape, rung: Rung, limits: Limits) -> Plan {
         let team = Team::of::<T>(rung, shape.width);
+        let resident = RESIDENT * limits.multiprocessors as usize / team.threads;
         let most = match rung {
-            Rung::TwoPassAny | Rung::TwoPass => (4 * RESIDENT).div_ceil(team.column_blocks),
-            _ => RESIDENT * BLOCK_THREADS as usize / team.threads,
+            // Columns are independent: several blocks of each wait for the others' memory.
+            Rung::TwoPassAny | Rung::TwoPass => (2 * resident).div_ceil(team.column_blocks),
+            Rung::LanesAny => resident,
+            Rung::Lanes | Rung::Block if T::PER_QUAD == 4 => resident,
+            // More columns a thread, so more of dγ and dβ in registers.
+            Rung::Lanes | Rung::Block | Rung::BlockWide => resident / 2,
         };
         let enough = shape.rows.div_ceil(LEAST_ROWS * team.rows);
         Plan {
             rung,
-            shares: enough.clamp(1, most.max(1)) as u32,
+            shares: enough.clamp(1, most.clamp(1, MOST_SHARES)) as u32,
         }
     }
 }
@@ -221,10 +238,37 @@ pub fn layernorm_backward<T: Float>(
     inputs: Inputs<'_, T>,
     outputs: Outputs<'_, T>,
 ) -> Result<()> {
-    layernorm_backward_by(Plan::best::<T>(shape), shape, inputs, outputs)
+    let plan = Plan::best::<T>(shape, inputs.x.device().limits());
+    layernorm_backward_by(plan, shape, inputs, outputs)
 }
 
 /// [`layernorm_backward`] by given kernels.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use kernels_host::layernorm_backward::{
+///     Inputs, Outputs, Plan, Rung, Shape, layernorm_backward_by,
+/// };
+/// use kernels_host::{Buffer, Device, Vm};
+///
+/// let device: Arc<dyn Device> = Vm::new();
+/// let shape = Shape { rows: 2, width: 1 };
+/// let x = Buffer::from_slice(&device, &[3.0_f32, -4.0])?;
+/// let dy = Buffer::from_slice(&device, &[1.0_f32, 2.0])?;
+/// let rstd = Buffer::from_slice(&device, &[0.5_f32, 0.25])?;
+/// let mut dx = Buffer::<f32>::uninit(&device, 2)?;
+/// let mut dgamma = Buffer::uninit(&device, 1)?;
+/// let plan = Plan::with_rung::<f32>(shape, Rung::TwoPassAny, device.limits());
+/// // RMSNorm: no mean, no dβ.
+/// layernorm_backward_by(
+///     plan,
+///     shape,
+///     Inputs { x: &x, dy: &dy, gamma: None, mean: None, rstd: &rstd, residual: None },
+///     Outputs { dx: &mut dx, dgamma: &mut dgamma, dbeta: None },
+/// )?;
+/// assert_eq!(dgamma.to_vec()?, [1.0 * 3.0 * 0.5 + 2.0 * -4.0 * 0.25]);
+/// # Ok::<(), kernels_host::Error>(())
+/// ```
 ///
 /// # Errors
 /// As there, and when the rung does not take the width or there are no shares, or more than 65535.
@@ -325,7 +369,7 @@ fn check<T: Float>(
         let rung = format!("{:?} for a width of {width}", plan.rung);
         return refuse("rung", rung, "one that takes the width");
     }
-    if !(1..=65_535).contains(&plan.shares) {
+    if !(1..=MOST_SHARES as u32).contains(&plan.shares) {
         return refuse("shares", plan.shares.to_string(), "1 to 65535");
     }
     let (all, of_rows) = ([("rows", rows), ("width", width)], [("rows", rows)]);

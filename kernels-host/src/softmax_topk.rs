@@ -1,7 +1,7 @@
 //! Softmax and top-k: the k greatest logits of each row, their probabilities under the softmax of
 //! the whole row, and the log of its normaliser, in one pass.
 
-use crate::{Arg, Buffer, Device, Element, Error, LaunchConfig, Module, Result, launch};
+use crate::{Arg, Buffer, Device, Element, Error, LaunchConfig, Limits, Module, Result, launch};
 use kernels_gpu::softmax_topk::{
     BLOCK_MAX_K, BLOCK_THREADS, FAMILY, MAX_SPLITS, WARP_MAX_K, WARP_ROWS, WARP_THREADS,
 };
@@ -98,6 +98,27 @@ pub fn softmax_topk<T: Logit>(
 
 /// [`softmax_topk`] with [`Options`].
 ///
+/// ```
+/// # use std::sync::Arc;
+/// use kernels_host::softmax_topk::{Options, Outputs, Parameters, Rung, softmax_topk_with};
+/// use kernels_host::{Buffer, Device, Vm};
+///
+/// let device: Arc<dyn Device> = Vm::new();
+/// let logits = Buffer::from_slice(&device, &[0.0_f32, 3.0, 1.0, 5.0, 4.0, 6.0])?;
+/// let mut probability = Buffer::uninit(&device, 4)?;
+/// let mut index = Buffer::uninit(&device, 4)?;
+/// let mut lse = Buffer::uninit(&device, 2)?;
+/// softmax_topk_with(
+///     Parameters { rows: 2, vocabulary: 3, k: 2, temperature: 1.0 },
+///     Options { ks: Some(&[2, 1]), rung: Some(Rung::Block) },
+///     &logits,
+///     None,
+///     Outputs { probability: &mut probability, index: &mut index, lse: &mut lse },
+/// )?;
+/// assert_eq!(index.to_vec()?, [1, 2, 2, -1]);
+/// # Ok::<(), kernels_host::Error>(())
+/// ```
+///
 /// # Errors
 /// Those of [`softmax_topk`], and when the options do not fit the shape.
 pub fn softmax_topk_with<T: Logit>(
@@ -143,7 +164,10 @@ pub fn softmax_topk_with<T: Logit>(
         index: outputs.index.into(),
         lse: outputs.lse.into(),
     };
-    match options.rung.unwrap_or_else(|| choose(&parameters)) {
+    match options
+        .rung
+        .unwrap_or_else(|| choose(&parameters, device.limits()))
+    {
         Rung::Warp => run.warp(T::NAME),
         Rung::Block => run.block(T::NAME, Parts::of(vocabulary, 1), None),
         Rung::Split(parts) => run.split(T::NAME, Parts::of(vocabulary, parts)),
@@ -219,7 +243,7 @@ fn check(parameters: &Parameters, options: &Options<'_>) -> Result<()> {
 }
 
 /// The rung for a shape. Short rows do not fill a block.
-fn choose(parameters: &Parameters) -> Rung {
+fn choose(parameters: &Parameters, limits: Limits) -> Rung {
     let Parameters {
         rows,
         vocabulary,
@@ -229,7 +253,7 @@ fn choose(parameters: &Parameters) -> Rung {
     if k <= WARP_MAX_K as usize && vocabulary <= SHORT {
         return Rung::Warp;
     }
-    match Parts::choose(rows, vocabulary, k).count {
+    match Parts::choose(limits, rows, vocabulary, k).count {
         1 => Rung::Block,
         parts => Rung::Split(parts),
     }
@@ -248,23 +272,23 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// At most `count` parts, each but the last a whole number of 128-bit loads.
+    /// At most `count` parts, each but the last a whole number of sectors of 32 bytes.
     pub(crate) fn of(vocabulary: usize, count: usize) -> Parts {
-        let columns = vocabulary.div_ceil(count).next_multiple_of(8);
+        let columns = vocabulary.div_ceil(count).next_multiple_of(16);
         Parts {
             count: vocabulary.div_ceil(columns),
             columns,
         }
     }
 
-    /// The parts for a shape. Below four blocks on each multiprocessor of a large GPU rows are split,
-    /// but not into parts so short that sorting and merging their k best would outweigh reading
-    /// them.
-    pub(crate) fn choose(rows: usize, vocabulary: usize, k: usize) -> Parts {
-        const BLOCKS: usize = 4 * 132;
+    /// The parts for a shape on a device. Where there are not three blocks for each multiprocessor
+    /// rows are split, but not into parts so short that selecting and merging their k best would
+    /// outweigh reading them.
+    pub(crate) fn choose(limits: Limits, rows: usize, vocabulary: usize, k: usize) -> Parts {
+        let blocks = 3 * limits.multiprocessors as usize;
         let shortest = (32 * k).max(4 * SHORT);
         let parts = (vocabulary / shortest)
-            .min(BLOCKS.div_ceil(rows))
+            .min(blocks / rows)
             .clamp(1, MAX_SPLITS as usize);
         Parts::of(vocabulary, parts)
     }

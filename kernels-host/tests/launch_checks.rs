@@ -348,3 +348,80 @@ proptest! {
         prop_assert_eq!(bench.recorder.launches().len(), usize::from(fits));
     }
 }
+
+/// Sizes that no 32 bits count are refused by name, whatever the buffers hold.
+#[test]
+fn sizes_of_softmax_topk_beyond_32_bits() {
+    let bench = Bench::new();
+    let device = &bench.device;
+    let logits = Buffer::<f32>::uninit(device, 4).expect("allocated");
+    for (rows, vocabulary, must_name) in [
+        (1 << 31, 4, "rows"),
+        (usize::MAX, 4, "rows"),
+        (1, 1 << 31, "vocabulary"),
+        (1, usize::MAX, "vocabulary"),
+        (4, 2, "logits"),
+    ] {
+        let outcome = softmax_topk(
+            Parameters {
+                rows,
+                vocabulary,
+                k: 1,
+                temperature: 1.0,
+            },
+            &logits,
+            None,
+            Outputs {
+                probability: &mut Buffer::uninit(device, 4).expect("allocated"),
+                index: &mut Buffer::uninit(device, 4).expect("allocated"),
+                lse: &mut Buffer::uninit(device, 4).expect("allocated"),
+            },
+        );
+        match outcome {
+            Err(Error::Parameter { name, .. } | Error::Length { name, .. }) => {
+                assert_eq!(name, must_name);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(bench.recorder.launches().is_empty());
+}
+
+/// Whichever buffer is of another device, nothing is launched, by any rung.
+#[test]
+fn buffers_of_another_device() {
+    for rung in [Rung::Warp, Rung::Block, Rung::Split(3)] {
+        for foreign in 0..5 {
+            let recorder = Recorder::new();
+            let here: Arc<dyn Device> = recorder.clone();
+            let there: Arc<dyn Device> = Recorder::new();
+            let at = |which| if which == foreign { &there } else { &here };
+            let logits = Buffer::<f32>::uninit(at(0), 200).expect("allocated");
+            let mask = Buffer::<u8>::uninit(at(1), 200).expect("allocated");
+            let outcome = softmax_topk_with(
+                Parameters {
+                    rows: 2,
+                    vocabulary: 100,
+                    k: 3,
+                    temperature: 1.0,
+                },
+                Options {
+                    rung: Some(rung),
+                    ..Options::default()
+                },
+                &logits,
+                Some(&mask),
+                Outputs {
+                    probability: &mut Buffer::uninit(at(2), 6).expect("allocated"),
+                    index: &mut Buffer::uninit(at(3), 6).expect("allocated"),
+                    lse: &mut Buffer::uninit(at(4), 2).expect("allocated"),
+                },
+            );
+            assert!(
+                matches!(outcome, Err(Error::ForeignBuffer { .. })),
+                "{rung:?}: buffer {foreign}: {outcome:?}"
+            );
+            assert!(recorder.launches().is_empty());
+        }
+    }
+}

@@ -25,6 +25,8 @@ pub(crate) struct Watch<'p> {
     checks: Checks,
     /// Threads of a block.
     threads: u32,
+    /// Whether the proxies to shared memory are watched: the program uses both.
+    proxies: bool,
     blocks: Blocks,
     sites: Arc<Sites<'p>>,
     global: Arc<global::Shadow>,
@@ -48,6 +50,8 @@ impl<'p> Watch<'p> {
             tally: counters.then(|| Box::new(Tally::new(program))),
             checks,
             threads,
+            proxies: checks.has(Checker::Proxy)
+                && program.asyncs.iter().any(AsyncOp::by_async_proxy),
             blocks: Blocks::default(),
             global,
             log: Log::default(),
@@ -189,6 +193,15 @@ impl Observer for Watch<'_> {
         if event.space == Space::Shared && !by_copy && self.checks.has(Checker::Copies) {
             state.copies[target].access(event, log);
         }
+        if self.proxies && event.space == Space::Shared {
+            let (proxy, clocks) = (&mut state.proxies[target], &state.clocks);
+            let warp = member.base + event.at.warp;
+            if asynchronous.is_none_or(AsyncOp::by_generic_proxy) {
+                proxy.ordinary(clocks.now(warp), event);
+            } else if asynchronous.is_some_and(AsyncOp::by_async_proxy) {
+                proxy.asynchronous(clocks, &sites.clusters, warp, event, log);
+            }
+        }
         match event.space {
             Space::Shared if self.checks.has(Checker::SharedRace) => {
                 let shadow = &mut state.shared[target];
@@ -206,10 +219,15 @@ impl Observer for Watch<'_> {
         }
     }
 
-    fn fence(&mut self, at: At, scope: Scope) {
-        let member = self.sites.clusters.member(at.block);
+    fn fence(&mut self, at: At, scope: Scope, proxy: bool) {
+        let clusters = &self.sites.clusters;
+        let member = clusters.member(at.block);
         if let Some(state) = self.blocks.get(member.first) {
             let warp = member.base + at.warp;
+            if proxy && self.proxies {
+                let all = state.proxies.iter_mut();
+                all.for_each(|p| p.fence(&state.clocks, clusters, warp, at.mask));
+            }
             state.clocks.fence(warp, scope >= Scope::Device);
         }
     }

@@ -202,7 +202,7 @@ fn run(folder: &Path, launch: &Launch) -> Result<(), String> {
             cluster: launch.cluster,
             shared,
             arguments,
-            clean: true,
+            finds: Vec::new(),
         },
     )?;
     let wrong: Vec<String> = (expectations.iter().zip(&after))

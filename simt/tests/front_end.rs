@@ -1,6 +1,7 @@
 //! The front end: what it reads from real text, and what it says about bad text.
 
 use simt::ptx::types::ScalarType;
+use simt::{Arg, Launch, Machine, Options};
 use std::fmt::Write;
 
 const HEAD: &str = ".version 8.0\n.target sm_90a\n.address_size 64\n";
@@ -62,6 +63,64 @@ $L_end: ret;
     assert_eq!(entry.body.as_ref().map(Vec::len), Some(15));
 }
 
+/// Runs a body with 24 bytes at `%rd1` that it may change.
+fn run(body: &str, bytes: &[u32; 6]) -> Result<[u32; 6], String> {
+    let text = format!(
+        "{HEAD}.entry k(.param .u64 p) {{ .reg .b64 %rd<3>; ld.param.u64 %rd1, [p];\n{body}\nret; }}"
+    );
+    let validated = simt::compile(&text).map_err(|e| e.to_string())?;
+    let mut machine = Machine::new(1 << 20);
+    let loaded = machine.load(&validated).map_err(|e| e.to_string())?;
+    let bytes: Vec<u8> = bytes.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let at = machine.allocate_from(&bytes, "words").expect("fits");
+    let args = [Arg::Pointer(at)];
+    let launch = Launch::new("k", &args);
+    let report = machine.launch(&loaded, &launch, &Options::default());
+    let report = report.map_err(|e| e.to_string())?;
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    let mut words = [[0; 4]; 6];
+    machine
+        .read(at, words.as_flattened_mut())
+        .expect("is there");
+    Ok(words.map(u32::from_le_bytes))
+}
+
+#[test]
+fn vector_registers_are_their_elements() {
+    let words = [1, 2, 3, 4, 5, 6];
+    let body = "
+        .reg .v4 .u32 %v; .reg .v2 .b32 %w<3>;
+        ld.global.v4.u32 %v, [%rd1];
+        add.u32 %v.x, %v.y, %v.w;
+        mul.lo.u32 %v.b, %v.r, 100;
+        st.global.v4.u32 [%rd1], %v;
+        ld.global.v2.b32 %w0, [%rd1+16];
+        mov.b64 %rd2, %w0;
+        mov.b64 %w2, %rd2;
+        { .reg .v2 .b32 %v; mov.b64 %v, %rd2; add.u32 %w2.x, %v.x, 10; }
+        st.global.v2.b32 [%rd1+16], {%w2.y, %w2.x};";
+    assert_eq!(run(body, &words), Ok([6, 2, 600, 4, 6, 15]));
+    for (body, says) in [
+        (
+            ".reg .v2 .u32 %w; mov.u32 %w.z, 1;",
+            "`%w.z` is not declared",
+        ),
+        (".reg .v2 .u32 %w<2>; ld.global.v2.u32 %w2, [%rd1];", "%w2"),
+        (
+            ".reg .v2 .u32 %w; ld.global.v4.u32 %w, [%rd1];",
+            "4 registers are needed here, not 2",
+        ),
+        (
+            ".reg .v2 .u32 %w; add.u32 %w, %w, %w;",
+            "a register of type .u32 is needed here",
+        ),
+        (".reg .v2 .u32 %w, %w;", "declared twice"),
+    ] {
+        let error = run(body, &words).expect_err(body);
+        assert!(error.contains(says), "{body}: {error}");
+    }
+}
+
 #[test]
 fn bad_text_is_explained() {
     let body = |line: &str| format!("{HEAD}.entry k() {{\n\t{line}\n}}\n");
@@ -91,7 +150,8 @@ fn bad_text_is_explained() {
         ),
         ("alignment", format!("{HEAD}.global .align 3 .u32 a;")),
         ("deep nesting", body(&"{".repeat(100))),
-        ("vector register", body(".reg .v4 .f32 %v;")),
+        ("vector of predicates", body(".reg .v2 .pred %p;")),
+        ("wide vector", body(".reg .v4 .b64 %v;")),
     ];
     let mut shown = String::new();
     for (title, text) in cases {

@@ -1,13 +1,17 @@
 //! Launches that must not run to their end, and what is said about each.
 
-use simt::{Arg, Launch, LaunchError, Machine, Options, Rights, compile};
+use simt::{Arg, FaultKind, Launch, LaunchError, Machine, MemoryError, Options, Rights, compile};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-const HEAD: &str = ".version 8.0\n.target sm_80\n.address_size 64\n.file 1 \"src/kernel.cu\"\n";
+fn head(target: &str) -> String {
+    format!(".version 8.0\n.target {target}\n.address_size 64\n.file 1 \"src/kernel.cu\"\n")
+}
 
-fn kernel(body: &str) -> String {
+fn kernel(target: &str, before: &str, body: &str) -> String {
+    let head = head(target);
     format!(
-        "{HEAD}.visible .entry k(.param .u64 p) {{
+        "{head}{before}.visible .entry k(.param .u64 p) {{
     .reg .pred %p; .reg .b32 %r<9>; .reg .b64 %rd<9>;
     .shared .align 16 .b8 tile[256];
     ld.param.u64 %rd1, [p];
@@ -23,12 +27,16 @@ fn kernel(body: &str) -> String {
 
 struct Case<'a> {
     title: &'a str,
+    target: &'a str,
+    /// Functions.
+    before: &'a str,
     body: &'a str,
     change: fn(&mut Launch<'_>),
 }
 
 fn run(case: &Case<'_>) -> Result<(), LaunchError> {
-    let validated = compile(&kernel(case.body)).unwrap_or_else(|e| panic!("{}: {e}", case.title));
+    let text = kernel(case.target, case.before, case.body);
+    let validated = compile(&text).unwrap_or_else(|e| panic!("{}: {e}", case.title));
     let mut machine = Machine::new(1 << 20);
     let loaded = machine.load(&validated).expect("fits");
     let data = machine.allocate_from(&[0; 128], "data").expect("fits");
@@ -59,12 +67,48 @@ fn run(case: &Case<'_>) -> Result<(), LaunchError> {
 
 const SAME: fn(&mut Launch<'_>) = |_| {};
 
+const PAIR: fn(&mut Launch<'_>) = |l| {
+    l.grid = [2, 1, 1];
+    l.cluster = [2, 1, 1];
+};
+
+/// What says which variants there are, and what a value is called: the compiler says when one is
+/// missing here.
+macro_rules! variants {
+    ($all:ident, $name:ident, $type:ident: $($variant:ident),* $(,)?) => {
+        const $all: &[&str] = &[$(stringify!($variant)),*];
+        fn $name(value: &$type) -> &'static str {
+            match value {
+                $($type::$variant { .. } => stringify!($variant),)*
+            }
+        }
+    };
+}
+
+variants!(
+    FAULTS, fault, FaultKind:
+    OutOfBounds, UseAfterFree, ReadOnly, Misaligned, WrongSpace, Trap, Deadlock, BlockEnded,
+    ClusterBarrier, TensorMap, NoFunction, BulkSize, BranchIndex, BarrierNumber, BarrierCount, Steps, Operand,
+);
+variants!(ERRORS, refusal, LaunchError: Invalid, NoEntry, Unsupported, Limit, Fault);
+variants!(MEMORY, memory, MemoryError: OutOfMemory, NotAllocated);
+
 #[test]
 fn every_failure_is_explained() {
     let case = |title, body, change| Case {
         title,
+        target: "sm_80",
+        before: "",
         body,
         change,
+    };
+    let with = |title, before, body| Case {
+        before,
+        ..case(title, body, SAME)
+    };
+    let hopper = |title, body, change| Case {
+        target: "sm_90",
+        ..case(title, body, change)
     };
     let store = "st.global.u32 [%rd2], %r1;";
     let cases = [
@@ -84,6 +128,7 @@ fn every_failure_is_explained() {
             SAME,
         ),
         case("trap", "setp.eq.u32 %p, %r1, 5; @%p trap;", SAME),
+        case("breakpoint", "setp.eq.u32 %p, %r1, 6; @%p brkpt;", SAME),
         case("endless loop", "L: bra L;", SAME),
         case(
             "barrier nobody shares",
@@ -104,10 +149,83 @@ fn every_failure_is_explained() {
         case("2^31 blocks", store, |l| l.grid = [1 << 31, 1, 1]),
         case("large block", store, |l| l.block = [1025, 1, 1]),
         case("shared memory", store, |l| l.dynamic_shared = 200 << 10),
+        case("local memory", ".local .b8 much[500000]; mov.u64 %rd3, much;", |l| {
+            l.grid = [4000, 1, 1];
+            l.block = [1024, 1, 1];
+        }),
+        with("unsupported", ".entry other() { ret; }\n", "tex.odd;"),
+        case(
+            "wrong space",
+            "ldmatrix.sync.aligned.m8n8.x1.b16 {%r2}, [%rd1];",
+            SAME,
+        ),
+        case("barrier count", "mov.u32 %r2, 33; bar.sync 0, %r2;", SAME),
+        case(
+            "branch index",
+            "add.u32 %r2, %r1, 1; T: .branchtargets A, B; brx.idx %r2, T; A: B:",
+            SAME,
+        ),
+        with(
+            "function value",
+            ".func f() { ret; }\n",
+            "mov.u64 %rd3, f; add.u64 %rd3, %rd3, 64; P: .callprototype _ (); call %rd3, P;",
+        ),
+        with("recursion without end", ".func f() { call f; ret; }\n", "call f;"),
+        hopper(
+            "no tensor map",
+            "setp.eq.u32 %p, %r1, 3;
+    @%p cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [%rd1, {%r1}], [tile+128];",
+            SAME,
+        ),
+        hopper(
+            "other bytes than a tensor map",
+            "st.global.u32 [%rd2], %r1; bar.sync 0; setp.eq.u32 %p, %r1, 0;
+    @%p cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [%rd1, {%r1}], [tile+128];",
+            SAME,
+        ),
+        hopper(
+            "bulk copy of 20 bytes",
+            "setp.eq.u32 %p, %r1, 0;
+    @%p cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [tile], [%rd1], 20, [tile+128];",
+            SAME,
+        ),
+        hopper(
+            "tensor map out of line",
+            "add.u64 %rd3, %rd1, 16; setp.eq.u32 %p, %r1, 3;
+    @%p cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [%rd3, {%r1}], [tile+128];",
+            SAME,
+        ),
+        hopper(
+            "block that has ended",
+            "mov.u32 %r2, %cluster_ctarank; setp.eq.u32 %p, %r2, 1; @%p exit;
+    mov.u32 %r3, 0;
+L:  add.u32 %r3, %r3, 1; setp.lt.u32 %p, %r3, 10000; @%p bra L;
+    mov.u32 %r4, tile; mapa.shared::cluster.u32 %r4, %r4, 1; ld.shared::cluster.u32 %r5, [%r4];",
+            PAIR,
+        ),
+        hopper(
+            "cluster barrier, twice",
+            "barrier.cluster.arrive; barrier.cluster.arrive;",
+            PAIR,
+        ),
+        hopper("cluster barrier, alone", "barrier.cluster.wait;", PAIR),
+        hopper(
+            "data and mbarrier apart",
+            "mov.u32 %r4, tile; mapa.shared::cluster.u32 %r5, %r4, 1; mapa.shared::cluster.u32 %r6, %r4, 0;
+    setp.eq.u32 %p, %r1, 0;
+    @%p st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%r5], %r1, [%r6+8];
+    barrier.cluster.arrive; barrier.cluster.wait;",
+            PAIR,
+        ),
     ];
     let mut shown = String::new();
+    let mut seen = BTreeSet::new();
     for case in cases {
         let error = run(&case).expect_err(case.title);
+        seen.insert(refusal(&error));
+        if let LaunchError::Fault(stopped) = &error {
+            seen.insert(fault(&stopped.kind));
+        }
         let _ = writeln!(
             shown,
             "## {}\n{}\n",
@@ -118,14 +236,73 @@ fn every_failure_is_explained() {
     insta::with_settings!({snapshot_path => "launches", omit_expression => true}, {
         insta::assert_snapshot!("failures", shown);
     });
+    for variant in FAULTS.iter().chain(ERRORS) {
+        assert!(seen.contains(variant), "no case for {variant}");
+    }
+}
+
+#[test]
+fn what_memory_refuses_is_explained() {
+    let mut machine = Machine::new(256);
+    let at = machine.allocate_zeroed(128, "data").expect("fits");
+    let mut two = [0; 2];
+    let refused = [
+        machine.allocate(129, "more").map(drop),
+        machine.allocate_from(&[0; 1000], "more").map(drop),
+        machine.read(at + 127, &mut two),
+        machine.write(7, &two),
+        machine.free(at + 4),
+    ];
+    let mut shown = String::new();
+    let mut seen = BTreeSet::new();
+    for result in refused {
+        let error = result.expect_err("must be refused");
+        seen.insert(memory(&error));
+        let _ = writeln!(shown, "{error}");
+    }
+    insta::with_settings!({snapshot_path => "launches", omit_expression => true}, {
+        insta::assert_snapshot!("memory", shown);
+    });
+    for variant in MEMORY {
+        assert!(seen.contains(variant), "no case for {variant}");
+    }
+    assert!(machine.allocate(128, "as much as is left").is_ok());
 }
 
 #[test]
 fn near_misses_run() {
     let aligned = "and.b32 %r4, %r1, 15; mul.wide.u32 %rd3, %r4, 8; add.s64 %rd3, %rd1, %rd3;";
     let vector = format!("{aligned} ld.global.v2.u32 {{%r2, %r3}}, [%rd3];");
+    let call = "mov.u64 %rd3, f; P: .callprototype _ (); call %rd3, P; call f;";
+    let function = ".func f() { .reg .b32 %r; mov.u32 %r, %tid.x; ret; }\n";
+    // Down from the lane's number, one call a step.
+    let down = ".func f(.reg .b32 %n) { .reg .pred %p; setp.eq.u32 %p, %n, 0; @%p ret;
+        sub.u32 %n, %n, 1; call f, (%n); ret; }\n";
+    for (before, body) in [(function, call), (down, "call f, (%r1);")] {
+        run(&Case {
+            title: body,
+            target: "sm_80",
+            before,
+            body,
+            change: SAME,
+        })
+        .unwrap_or_else(|e| panic!("{body}: {e}"));
+    }
+    run(&Case {
+        title: "read-only",
+        target: "sm_80",
+        before: "",
+        body: "ld.global.u32 %r2, [%rd2];",
+        change: |l| l.block = [16, 1, 1],
+    })
+    .expect("what is read-only may be read");
     for body in [
         "st.global.u32 [%rd2], %r1;",
+        "mov.u64 %rd3, tile; cvta.shared.u64 %rd3, %rd3;
+         ldmatrix.sync.aligned.m8n8.x1.b16 {%r2}, [%rd3];",
+        "mov.u32 %r2, 32; mov.u32 %r3, 15; bar.sync %r3, %r2;",
+        "and.b32 %r2, %r1, 1; T: .branchtargets A, B; brx.idx %r2, T; A: B:",
+        "setp.gt.u32 %p, %r1, 31; @%p trap;",
         vector.as_str(),
         "mov.u32 %r2, tile; mad.lo.u32 %r2, %r1, 8, %r2; st.shared.u64 [%r2], %rd1;",
         "bar.sync 15, 32;",
@@ -134,6 +311,8 @@ fn near_misses_run() {
     ] {
         run(&Case {
             title: body,
+            target: "sm_80",
+            before: "",
             body,
             change: SAME,
         })
@@ -143,7 +322,8 @@ fn near_misses_run() {
 
 #[test]
 fn an_unsupported_kernel_does_not_stop_its_neighbour() {
-    let text = format!("{HEAD}.entry bad() {{ tex.odd; ret; }} .entry good() {{ ret; }}");
+    let head = head("sm_80");
+    let text = format!("{head}.entry bad() {{ tex.odd; ret; }} .entry good() {{ ret; }}");
     let mut machine = Machine::new(1 << 20);
     let loaded = machine
         .load(&compile(&text).expect("one kernel is fine"))
@@ -151,5 +331,5 @@ fn an_unsupported_kernel_does_not_stop_its_neighbour() {
     let mut launch = |entry| machine.launch(&loaded, &Launch::new(entry, &[]), &Options::default());
     assert!(launch("good").is_ok());
     assert!(matches!(launch("bad"), Err(LaunchError::Unsupported(_))));
-    assert!(compile(&format!("{HEAD}.entry bad() {{ tex.odd; ret; }}")).is_err());
+    assert!(compile(&format!("{head}.entry bad() {{ tex.odd; ret; }}")).is_err());
 }

@@ -20,6 +20,14 @@ struct Step {
 
 type Meaning = fn(u32, u32) -> u32;
 
+/// An f32 result: every NaN is the one that the manual names.
+fn single(f: impl Fn(f32, f32) -> f32) -> impl Fn(u32, u32) -> u32 {
+    move |a, b| {
+        let x = f(f32::from_bits(a), f32::from_bits(b));
+        if x.is_nan() { 0x7fff_ffff } else { x.to_bits() }
+    }
+}
+
 /// Each instruction with its meaning, written down a second time.
 const OPS: &[(&str, Meaning)] = &[
     ("add.s32", |a, b| a.wrapping_add(b)),
@@ -39,6 +47,14 @@ const OPS: &[(&str, Meaning)] = &[
     ("max.u32", |a, b| a.max(b)),
     ("div.u32", |a, b| a.checked_div(b).unwrap_or(u32::MAX)),
     ("rem.u32", |a, b| a.checked_rem(b).unwrap_or(a)),
+    ("min.u32", |a, b| a.min(b)),
+    ("max.s32", |a, b| (a as i32).max(b as i32) as u32),
+    ("mul.lo.s32", |a, b| a.wrapping_mul(b)),
+    ("add.rn.f32", |a, b| single(|x, y| x + y)(a, b)),
+    ("sub.rn.f32", |a, b| single(|x, y| x - y)(a, b)),
+    ("mul.rn.f32", |a, b| single(|x, y| x * y)(a, b)),
+    ("div.rn.f32", |a, b| single(|x, y| x / y)(a, b)),
+    ("copysign.f32", |a, b| a & 0x8000_0000 | b & 0x7fff_ffff),
 ];
 
 fn step() -> impl Strategy<Value = Step> {
@@ -79,7 +95,15 @@ fn text(steps: &[Step]) -> String {
             Some(true) => "@%p ",
             Some(false) => "@!%p ",
         };
-        let b = s.immediate.map_or(format!("%r{}", s.b), |v| v.to_string());
+        let float = OPS[s.op].0.ends_with(".f32");
+        let literal = |v: u32| {
+            if float {
+                format!("0f{v:08X}")
+            } else {
+                v.to_string()
+            }
+        };
+        let b = s.immediate.map_or(format!("%r{}", s.b), literal);
         let _ = writeln!(t, "{guard}{} %r{}, %r{}, {b};", OPS[s.op].0, s.d, s.a);
     }
     let _ = writeln!(

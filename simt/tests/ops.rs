@@ -15,8 +15,7 @@ fn run(path: &Path) -> Result<(), String> {
     let test = OpTest::parse(&text)?;
     let launch = Launch {
         entry: "test",
-        // A test of one instruction may well leave a register unset.
-        clean: false,
+        finds: test.finds.clone(),
         grid: test.grid,
         block: test.block,
         cluster: test.cluster,

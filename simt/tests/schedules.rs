@@ -44,7 +44,7 @@ fn check(text: &str, options: &Options) -> Result<(), String> {
 #[test]
 fn the_schedule_changes_nothing() {
     let mut programs = 0;
-    for family in ["ops/control", "ops/barrier", "ops/warp"] {
+    for family in ["ops/control", "ops/barrier", "ops/cluster", "ops/warp"] {
         let root = support::folder(family);
         if !root.is_dir() {
             continue;

@@ -15,7 +15,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 HERE = Path(__file__).resolve().parent
-MODULES = ["softmax_topk", "layernorm_backward", "ternary_matmul"]
+MODULES = ["softmax_topk", "layernorm_backward", "ternary_matmul", "flash_attention_forward"]
 
 
 def main():

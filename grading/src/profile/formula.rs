@@ -11,6 +11,7 @@ use crate::submission::{Call, Value};
 use crate::tensor::{DType, Tensor};
 use kernels_gpu::layernorm_backward as norm;
 use kernels_host::layernorm_backward::{Plan, Rung, Shape};
+use kernels_host::{Device as _, Vm};
 
 /// Lanes of a warp, and the additions of a butterfly over them: five steps.
 const LANES: u64 = 32;
@@ -82,10 +83,11 @@ impl Sizes<'_> {
             rows: rows as usize,
             width: width as usize,
         };
+        let machine = Vm::new().limits();
         let plan = match self.0.input("x").map(Tensor::dtype) {
-            Some(DType::F16) => Plan::with_rung::<half::f16>(shape, Rung::TwoPassAny),
-            Some(DType::Bf16) => Plan::with_rung::<half::bf16>(shape, Rung::TwoPassAny),
-            _ => Plan::with_rung::<f32>(shape, Rung::TwoPassAny),
+            Some(DType::F16) => Plan::with_rung::<half::f16>(shape, Rung::TwoPassAny, machine),
+            Some(DType::Bf16) => Plan::with_rung::<half::bf16>(shape, Rung::TwoPassAny, machine),
+            _ => Plan::with_rung::<f32>(shape, Rung::TwoPassAny, machine),
         };
         let shares = u64::from(plan.shares);
         let warps = u64::from(norm::THREADS) / LANES;

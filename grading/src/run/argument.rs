@@ -1,6 +1,7 @@
 //! `--arg` of `touchstone run`: what a kernel's parameter gets.
 
 use crate::tensor::{DType, byte_count};
+use simt::tensor_map::Swizzle;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -30,6 +31,16 @@ pub enum Argument {
     F64(f64),
     /// `null`
     Null,
+    /// `tmap:IN.npy:BOXxBOX[:SWIZZLE]`, `tmapout:DTYPE:AxBxC:OUT.npy:BOXxBOX[:SWIZZLE]`: a tensor
+    /// map of a buffer, for bulk copies of its tiles.
+    Map {
+        /// The buffer: `in` or `out`.
+        of: Box<Argument>,
+        /// The shape of a tile, in the order of the tensor's shape.
+        tile: Vec<u32>,
+        /// How a tile lies in shared memory.
+        swizzle: Swizzle,
+    },
 }
 
 /// Why the text is not an argument.
@@ -38,7 +49,8 @@ pub enum ParseError {
     /// It begins with none of the kinds.
     #[error(
         "`{0}`: an argument is in:FILE.npy, inout:FILE.npy:OUT.npy, out:DTYPE:AxBxC:OUT.npy, \
-         i32:V, u32:V, i64:V, u64:V, f32:V, f64:V or null"
+         i32:V, u32:V, i64:V, u64:V, f32:V, f64:V, null, tmap:IN.npy:BOXxBOX[:SWIZZLE] or \
+         tmapout:DTYPE:AxBxC:OUT.npy:BOXxBOX[:SWIZZLE]"
     )]
     Kind(String),
     /// The value is not one of the type.
@@ -56,6 +68,27 @@ pub enum ParseError {
     /// The shape is none.
     #[error("`{0}`: `{1}` is no shape; write sizes with x between them, as 4x128")]
     Shape(String, String),
+    /// The tile of a tensor map is none.
+    #[error(
+        "`{0}`: a tensor map ends in the shape of its tile, as 8x64, and perhaps a swizzle: none, \
+         32b, 64b or 128b"
+    )]
+    Tile(String),
+}
+
+impl ParseError {
+    /// The same of a text that holds the one that was read.
+    fn about(mut self, whole: &str) -> Self {
+        use ParseError as E;
+        let (E::Kind(text)
+        | E::Value(text, ..)
+        | E::File(text)
+        | E::DType(text, _)
+        | E::Shape(text, _)
+        | E::Tile(text)) = &mut self;
+        whole.clone_into(text);
+        self
+    }
 }
 
 impl FromStr for Argument {
@@ -97,6 +130,7 @@ impl FromStr for Argument {
                     to: file(to)?,
                 })
             }
+            "tmap" | "tmapout" => map(text, kind, rest),
             "i32" => number::<i32>(text, rest, "i32").map(|v| Argument::Bits32(v as u32)),
             "u32" => number(text, rest, "u32").map(Argument::Bits32),
             "i64" => number::<i64>(text, rest, "i64").map(|v| Argument::Bits64(v as u64)),
@@ -106,6 +140,32 @@ impl FromStr for Argument {
             _ => Err(ParseError::Kind(whole())),
         }
     }
+}
+
+/// A buffer, the shape of a tile and perhaps a swizzle.
+fn map(text: &str, kind: &str, rest: &str) -> Result<Argument, ParseError> {
+    let bad = || ParseError::Tile(text.to_owned());
+    let (mut before, mut last) = rest.rsplit_once(':').ok_or_else(bad)?;
+    let swizzle = match last {
+        "none" => Some(Swizzle::None),
+        "32b" => Some(Swizzle::Bytes32),
+        "64b" => Some(Swizzle::Bytes64),
+        "128b" => Some(Swizzle::Bytes128),
+        _ => None,
+    };
+    if swizzle.is_some() {
+        (before, last) = before.rsplit_once(':').ok_or_else(bad)?;
+    }
+    let tile: Option<Vec<u32>> = last.split('x').map(|size| size.parse().ok()).collect();
+    let buffer = match kind {
+        "tmap" => format!("in:{before}"),
+        _ => format!("out:{before}"),
+    };
+    Ok(Argument::Map {
+        of: Box::new(buffer.parse().map_err(|e: ParseError| e.about(text))?),
+        tile: tile.ok_or_else(bad)?,
+        swizzle: swizzle.unwrap_or(Swizzle::None),
+    })
 }
 
 fn number<T: FromStr>(text: &str, value: &str, ty: &'static str) -> Result<T, ParseError> {
@@ -172,6 +232,22 @@ mod tests {
         assert_eq!(read("f32:-inf"), Argument::F32(f32::NEG_INFINITY));
         assert_eq!(read("f64:1e-300"), Argument::F64(1e-300));
         assert_eq!(read("null"), Argument::Null);
+        assert_eq!(
+            read("tmap:a:b.npy:8x64:128b"),
+            Argument::Map {
+                of: Argument::In("a:b.npy".into()).into(),
+                tile: vec![8, 64],
+                swizzle: Swizzle::Bytes128,
+            }
+        );
+        assert_eq!(
+            read("tmapout:f16:4x64:o.npy:16"),
+            Argument::Map {
+                of: read("out:f16:4x64:o.npy").into(),
+                tile: vec![16],
+                swizzle: Swizzle::None,
+            }
+        );
     }
 
     #[test]
@@ -190,6 +266,12 @@ mod tests {
             "u32:-1",
             "f32:one",
             "u128:1",
+            "tmap:a.npy",
+            "tmap:8x8",
+            "tmap:a.npy:8by8",
+            "tmap:a.npy:8x8:16b",
+            "tmapout:a.npy:8x8",
+            "tmapout:f32:8:o.npy:8x-8:32b",
         ]
         .iter()
         .map(|text| text.parse::<Argument>().expect_err(text).to_string())

@@ -8,13 +8,15 @@ pub mod argument;
 mod report;
 
 use crate::npy;
-use crate::tensor::{Tensor, byte_count};
+use crate::tensor::{DType, Tensor, byte_count};
 use argument::{Argument, parse_dimensions};
 use clap::Args;
 use report::{Outcome, Output, RunReport};
 use simt::check::{Checks, Finding};
 use simt::diagnostics::{Blame, Diagnostics};
+use simt::tensor_map::{DataType, Fill, Swizzle, TensorMap, Tiled};
 use simt::{Fault, Launch, LaunchError, Machine, MemoryError, Options, Rights};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Bytes of device memory a run may use.
@@ -42,7 +44,10 @@ pub struct RunArguments {
     #[arg(long, default_value_t = 0)]
     shared: u32,
     /// An argument, in the order of the parameters: in:FILE.npy, inout:FILE.npy:OUT.npy,
-    /// out:DTYPE:AxBxC:OUT.npy, i32:V, u32:V, i64:V, u64:V, f32:V, f64:V or null
+    /// out:DTYPE:AxBxC:OUT.npy, i32:V, u32:V, i64:V, u64:V, f32:V, f64:V, null; or a tensor map
+    /// for bulk copies: tmap:IN.npy:BOXxBOX[:SWIZZLE],
+    /// tmapout:DTYPE:AxBxC:OUT.npy:BOXxBOX[:SWIZZLE], with the tile in the order of the shape and a
+    /// SWIZZLE of none, 32b, 64b or 128b; a parameter of 128 bytes gets the map, a pointer its address
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true)]
     arguments: Vec<Argument>,
     /// The seed of the schedule
@@ -125,13 +130,19 @@ impl RunError {
 /// Each kind has its exit code.
 pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
     if arguments.isa {
-        for (opcode, forms) in simt::isa::listing() {
-            println!("{opcode}");
+        let listing = simt::isa::listing();
+        let mut text = String::new();
+        for (opcode, forms) in &listing {
+            text += &format!("{opcode}\n");
             for form in forms {
-                println!("    {form}");
+                text += &format!("    {form}\n");
             }
         }
-        return Ok(());
+        let forms: usize = listing.iter().map(|(_, forms)| forms.len()).sum();
+        return say(&format!(
+            "{text}{} instructions in {forms} forms\n",
+            listing.len()
+        ));
     }
     let Some(file) = &arguments.file else {
         return Err(RunError::Usage("a PTX file is needed".into()));
@@ -189,11 +200,22 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
     if let Some(path) = &arguments.json {
         report.write(path)?;
     }
-    print!("{report}");
+    say(&report.to_string())?;
     if findings.iter().any(|finding| !finding.benign) {
         return Err(RunError::Findings(findings));
     }
     Ok(())
+}
+
+/// Writes to standard output. A reader who has seen enough, as `head` has, is no mistake.
+fn say(text: &str) -> Result<(), RunError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(RunError::Usage(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn findings_text(findings: &[Finding]) -> String {
@@ -258,30 +280,30 @@ fn once(
 ) -> Result<(simt::Report, Vec<Made>), RunError> {
     let mut machine = Machine::new(MEMORY);
     let loaded = machine.load(validated)?;
+    let params = validated
+        .module()
+        .entry(entry)
+        .map_or(&[][..], |entry| entry.params());
     let mut args = Vec::new();
     let mut results: Vec<(u64, PathBuf, Tensor)> = Vec::new();
     for (index, argument) in arguments.arguments.iter().enumerate() {
         let label = label(index, argument);
         args.push(match argument {
-            Argument::In(path) => {
-                let tensor = npy::read(path)?;
-                let at = machine.allocate_from(tensor.bytes(), &label)?;
-                machine.set_rights(at, Rights::ReadOnly)?;
+            Argument::In(_) | Argument::InOut(..) | Argument::Out { .. } => {
+                let (at, ..) = buffer(&mut machine, argument, &label, &mut results)?;
                 simt::Arg::Pointer(at)
             }
-            Argument::InOut(path, to) => {
-                let tensor = npy::read(path)?;
-                let at = machine.allocate_from(tensor.bytes(), &label)?;
-                results.push((at, to.clone(), tensor));
-                simt::Arg::Pointer(at)
-            }
-            Argument::Out { dtype, shape, to } => {
-                let bytes = byte_count(*dtype, shape).unwrap_or(usize::MAX);
-                let at = machine.allocate(bytes as u64, &label)?;
-                let poisoned = Tensor::new(*dtype, shape.clone(), vec![0; bytes])
-                    .map_err(|error| RunError::Usage(error.to_string()))?;
-                results.push((at, to.clone(), poisoned));
-                simt::Arg::Pointer(at)
+            Argument::Map { of, tile, swizzle } => {
+                let (at, dtype, shape) = buffer(&mut machine, of, &label, &mut results)?;
+                let map = tensor_map(at, dtype, &shape, tile, *swizzle)
+                    .map_err(|error| RunError::Usage(format!("{label}: {error}")))?;
+                if params.get(index).is_some_and(|p| p.size() == 128) {
+                    simt::Arg::Bytes(map.bytes().to_vec())
+                } else {
+                    let map = machine.allocate_from(&map.bytes(), &format!("map of {label}"))?;
+                    machine.set_rights(map, Rights::ReadOnly)?;
+                    simt::Arg::Pointer(map)
+                }
             }
             Argument::Bits32(value) => simt::Arg::U32(*value),
             Argument::Bits64(value) => simt::Arg::U64(*value),
@@ -320,12 +342,91 @@ fn once(
     Ok((report, outputs))
 }
 
+/// A buffer on the device: its address, type and shape. What is to be written at the end is noted.
+fn buffer(
+    machine: &mut Machine,
+    argument: &Argument,
+    label: &str,
+    results: &mut Vec<(u64, PathBuf, Tensor)>,
+) -> Result<(u64, DType, Vec<usize>), RunError> {
+    let (at, tensor, to) = match argument {
+        Argument::In(path) => {
+            let tensor = npy::read(path)?;
+            let at = machine.allocate_from(tensor.bytes(), label)?;
+            machine.set_rights(at, Rights::ReadOnly)?;
+            (at, tensor, None)
+        }
+        Argument::InOut(path, to) => {
+            let tensor = npy::read(path)?;
+            let at = machine.allocate_from(tensor.bytes(), label)?;
+            (at, tensor, Some(to))
+        }
+        Argument::Out { dtype, shape, to } => {
+            let bytes = byte_count(*dtype, shape).unwrap_or(usize::MAX);
+            let at = machine.allocate(bytes as u64, label)?;
+            let poisoned = Tensor::new(*dtype, shape.clone(), vec![0; bytes])
+                .map_err(|error| RunError::Usage(error.to_string()))?;
+            (at, poisoned, Some(to))
+        }
+        _ => return Err(RunError::Usage(format!("{label} is no buffer"))),
+    };
+    let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+    if let Some(to) = to {
+        results.push((at, to.clone(), tensor));
+    }
+    Ok((at, dtype, shape))
+}
+
+/// The tensor map of a buffer without gaps. It counts dimensions from the innermost.
+fn tensor_map(
+    address: u64,
+    dtype: DType,
+    shape: &[usize],
+    tile: &[u32],
+    swizzle: Swizzle,
+) -> Result<TensorMap, simt::tensor_map::TensorMapError> {
+    let data_type = match dtype {
+        // Copies do not look at signs.
+        DType::U8 | DType::I8 => DataType::U8,
+        DType::U16 | DType::I16 => DataType::U16,
+        DType::U32 => DataType::U32,
+        DType::I32 => DataType::S32,
+        DType::U64 => DataType::U64,
+        DType::I64 => DataType::S64,
+        DType::F16 => DataType::F16,
+        DType::Bf16 => DataType::Bf16,
+        DType::F32 => DataType::F32,
+        DType::F64 => DataType::F64,
+    };
+    let sizes: Vec<u64> = shape.iter().rev().map(|n| *n as u64).collect();
+    let mut stride = data_type.bytes();
+    let inner = sizes.iter().take(sizes.len().saturating_sub(1));
+    let strides: Vec<u64> = inner
+        .map(|n| {
+            stride = stride.saturating_mul(*n);
+            stride
+        })
+        .collect();
+    let tile: Vec<u32> = tile.iter().rev().copied().collect();
+    TensorMap::tiled(&Tiled {
+        data_type,
+        address,
+        sizes: &sizes,
+        strides: &strides,
+        tile: &tile,
+        element_strides: &vec![1; sizes.len()],
+        swizzle,
+        fill: Fill::Zero,
+    })
+}
+
 /// What a diagnostic calls the buffer: `argument 2 (x.npy)`.
 fn label(index: usize, argument: &Argument) -> String {
     let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
     let file = match argument {
         Argument::In(path) | Argument::InOut(path, _) => name(path),
         Argument::Out { to, .. } => name(to),
+        Argument::Map { of, .. } => return label(index, of),
         _ => None,
     };
     file.map_or_else(

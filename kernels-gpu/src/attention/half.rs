@@ -56,7 +56,7 @@ pub(super) fn odd<E: Half>(pair: u32) -> u32 {
 
 /// The pair with 0 in place of what is not finite.
 #[inline(always)]
-pub(super) fn without_odd<E: Half>(pair: u32) -> u32 {
+pub fn without_odd<E: Half>(pair: u32) -> u32 {
     pair & !((odd::<E>(pair) >> 15) * 0xffff)
 }
 

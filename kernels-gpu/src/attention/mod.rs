@@ -24,7 +24,7 @@ mod sequence;
 mod tile;
 
 pub use band::{Band, Span};
-pub use half::{Half, fragment};
+pub use half::{Half, fragment, without_odd};
 pub use odd::add_removed;
 pub use plain::fill_f32;
 pub use rows::Rows;

@@ -199,6 +199,47 @@ impl<E: Half, const D16: usize, const R16: usize, const PITCH: u32, const WARPS:
         [[a, b], [c, d]]
     }
 
+    /// The left factor made of the tile's columns as rows (`tileᵀ·x`): columns 16·`c16`…+15 as rows,
+    /// rows 16·`r16`…+15 to be summed over.
+    ///
+    /// # Safety
+    /// As for [`left`](Tile::left).
+    #[inline(always)]
+    pub unsafe fn left_transposed(self, lane: Lane, r16: u32, c16: u32) -> FragmentA {
+        let row = lane.lane / 16 * 8 + lane.lane % 8;
+        let address = self.fragment_address(row, lane.lane / 8 % 2, r16, c16);
+        // SAFETY: the caller's promise.
+        unsafe { ldmatrix_x4_transposed(address) }
+    }
+
+    /// Rounds the warp's sums, each of a lane's two rows times its factor, into the warp's own rows
+    /// of the tile, columns from 16·`c16` on.
+    ///
+    /// # Safety
+    /// Nobody else uses the warp's rows of the tile.
+    #[inline(always)]
+    pub unsafe fn put<const N: usize>(
+        self,
+        lane: Lane,
+        warp: u32,
+        c16: u32,
+        sums: &Sums<N>,
+        factors: [f32; 2],
+    ) {
+        for c in 0..2 * N as u32 {
+            let sums = &sums[c as usize / 2][c as usize % 2];
+            let chunk = self.fragment_address(lane.g, c % 2, warp, c16 + c / 2);
+            for row in 0..2 {
+                let (low, high) = (sums[2 * row], sums[2 * row + 1]);
+                let pair = E::pack(low * factors[row], high * factors[row]);
+                // Eight rows further the swizzle is the same.
+                let address = chunk + 8 * row as u32 * Self::ROW_BYTES + 4 * lane.t;
+                // SAFETY: a row of this warp.
+                unsafe { Shared::<u32>::at_address(address).store(0, pair) };
+            }
+        }
+    }
+
     /// Writes the warp's sums, each of a lane's two rows times its factor, to global memory in whole
     /// chunks by way of the warp's own rows of the tile. Columns from 16·`c16` on; `to` gives the
     /// address of a row of the tile, if it is to be written; `finish` has the last word on a chunk,
@@ -219,18 +260,8 @@ impl<E: Half, const D16: usize, const R16: usize, const PITCH: u32, const WARPS:
         finish: impl Fn(u32, u32, [u32; 4]) -> [u32; 4],
     ) {
         warp::sync_warp(warp::FULL);
-        for c in 0..2 * N as u32 {
-            let sums = &sums[c as usize / 2][c as usize % 2];
-            let chunk = self.fragment_address(lane.g, c % 2, warp, c16 + c / 2);
-            for row in 0..2 {
-                let (low, high) = (sums[2 * row], sums[2 * row + 1]);
-                let pair = E::pack(low * factors[row], high * factors[row]);
-                // Eight rows further the swizzle is the same.
-                let address = chunk + 8 * row as u32 * Self::ROW_BYTES + 4 * lane.t;
-                // SAFETY: a row of this warp.
-                unsafe { Shared::<u32>::at_address(address).store(0, pair) };
-            }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.put(lane, warp, c16, sums, factors) }
         warp::sync_warp(warp::FULL);
         for n in rolled(N as u32) {
             let index = lane.lane + 32 * n;

@@ -1,7 +1,7 @@
 //! The 2K best continuations of each beam, and what normalises them.
 
 use crate::device::half::{Bf16, F16};
-use crate::device::thread::block_idx_x;
+use crate::device::thread::{block_idx_x, sync_threads_or, thread_idx_x};
 use crate::topk::scan::{Rules, Span, gather, gather_states, leave, scan};
 use crate::topk::selection::Selection;
 
@@ -43,24 +43,37 @@ struct Allowed {
 impl Rules for Allowed {
     #[inline(always)]
     unsafe fn see(self, _at: usize, _lanes: u32, values: &mut [f32; 8]) {
+        // Of NaN and another number the greater is the other one.
         for value in values.iter_mut() {
-            if value.is_nan() {
-                *value = f32::NEG_INFINITY;
-            }
+            *value = value.max(f32::NEG_INFINITY);
         }
     }
 
     #[inline(always)]
-    fn may_enter(self, column: u32, value: f32) -> bool {
-        // SAFETY: the launch gives that many.
-        value > f32::NEG_INFINITY && !unsafe { is_eos(self.eos, self.eos_count, column) }
+    fn may_enter(self, wanted: u32, column: u32, values: &[f32; 8]) -> u32 {
+        let mut allowed = wanted;
+        for (e, value) in values.iter().enumerate() {
+            if *value == f32::NEG_INFINITY {
+                allowed &= !(1 << e);
+            }
+        }
+        let mut at = 0;
+        while at < self.eos_count {
+            // SAFETY: the launch gives that many.
+            let token = unsafe { *self.eos.add(at as usize) } as u32;
+            if token.wrapping_sub(column) < values.len() as u32 {
+                allowed &= !(1 << (token - column));
+            }
+            at += 1;
+        }
+        allowed
     }
 }
 
 macro_rules! entries {
     ($($name:ident($t:ty);)*) => {$(
-        /// Grid: `parts` blocks of 256 for each beam, of `part` columns each. `logits` is aligned to
-        /// 16 bytes; `eos` may be null when there is none. Leaves the part's best `width` = 2K keys
+        /// Grid: `parts` blocks of 512 for each beam, of `part` columns each. `logits` is aligned to
+        /// 32 bytes; `eos` may be null when there is none. Leaves the part's best `width` = 2K keys
         /// and its softmax state; of beams that take no token, nothing.
         #[unsafe(no_mangle)]
         pub unsafe extern "ptx-kernel" fn $name(
@@ -82,7 +95,9 @@ macro_rules! entries {
             let beam = block / parts;
             // SAFETY: the launch's promise: each part begins within the row.
             unsafe {
-                if !takes_token(acc, finished, beam as usize) {
+                // One thread reads what decides: all of the block's warps would read a sector each.
+                let first = thread_idx_x() == 0;
+                if !sync_threads_or(first && takes_token(acc, finished, beam as usize)) {
                     return;
                 }
                 let begin = (block - beam * parts) * part;
@@ -92,10 +107,10 @@ macro_rules! entries {
                     begin,
                     end: begin + part.min(vocabulary - begin),
                 };
-                let may_end = *length.add(beam as usize) >= min_length;
+                let too_short = min_length > 0 && *length.add(beam as usize) < min_length;
                 let allowed = Allowed {
                     eos,
-                    eos_count: if may_end { 0 } else { eos_count },
+                    eos_count: if too_short { eos_count } else { 0 },
                 };
                 let mut selection = Selection::new(width);
                 let state = scan(span, allowed, 1.0, &mut selection);
@@ -111,7 +126,7 @@ entries! {
     beam_expand_bf16(Bf16);
 }
 
-/// Grid: a block of 256 for each beam. The best `width` keys and the state of a row from those of
+/// Grid: a block of 512 for each beam. The best `width` keys and the state of a row from those of
 /// its `parts` ≤ 256 parts.
 #[unsafe(no_mangle)]
 pub unsafe extern "ptx-kernel" fn beam_merge(

@@ -106,7 +106,7 @@ impl Pool {
     }
 }
 
-/// Grid: a block of 256 for each item. Writes the K best of its pool, best first.
+/// Grid: a block of 512 for each item. Writes the K best of its pool, best first.
 #[unsafe(no_mangle)]
 pub unsafe extern "ptx-kernel" fn beam_keep(
     keys: *const u64,

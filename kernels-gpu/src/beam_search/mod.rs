@@ -19,9 +19,9 @@
 //!
 //! | entry | grid | does |
 //! |---|---|---|
-//! | `beam_expand_f32`, `_f16`, `_bf16` | parts × B·K blocks of 256 | 2K best tokens and softmax state of a row or a part of it |
-//! | `beam_merge` | B·K blocks of 256 | the same of a row from its parts |
-//! | `beam_keep` | B blocks of 256 | the pool, the penalty, the K best |
+//! | `beam_expand_f32`, `_f16`, `_bf16` | parts × B·K blocks of 512 | 2K best tokens and softmax state of a row or a part of it |
+//! | `beam_merge` | B·K blocks of 512 | the same of a row from its parts |
+//! | `beam_keep` | B blocks of 512 | the pool, the penalty, the K best |
 //!
 //! # Cost
 //!
@@ -34,7 +34,7 @@
 //! Nothing is copied by parent: a host keeps parents and tokens in a table of back-pointers, and
 //! caches are read through it.
 
-use crate::topk::{MAX_K, THREADS};
+use crate::topk::{GATHER_COLLECTIVES, MAX_K, THREADS, scan_collectives};
 use crate::{Entry, Family};
 
 #[cfg(all(target_arch = "nvptx64", feature = "beam-search"))]
@@ -46,26 +46,17 @@ mod keep;
 pub const BLOCK_THREADS: u32 = THREADS;
 /// The greatest number of beams an item: 2K tokens a beam go through a selection.
 pub const MAX_BEAMS: u32 = MAX_K / 2;
-/// The greatest number of parts of a row: a thread each when they are merged.
-pub const MAX_PARTS: u32 = THREADS;
+/// The greatest number of parts of a row.
+pub const MAX_PARTS: u32 = crate::topk::MAX_PARTS;
 
-const fn expanding(name: &'static str) -> Entry {
+// Does the beam take a token.
+const SCAN: &[(&str, u32)] = scan_collectives!(1);
+
+const fn expanding(name: &'static str, collectives: &'static [(&'static str, u32)]) -> Entry {
     Entry {
         name,
         max_threads: BLOCK_THREADS,
-        collectives: &[
-            // The empty pool; sorting: padding, runs of 32, each distance, each size; the end of
-            // pruning; the block's softmax state.
-            ("bar.sync", 8),
-            // The end of a step; is the row spoilt.
-            ("bar.red.or", 2),
-            // Appending: who has a key, and where the warp's begin.
-            ("vote.sync.ballot", 1),
-            ("shfl.sync.idx", 1),
-            // Sorting: 10 + 5 exchanges for runs of 32, 5 for longer ones, two words each; the
-            // softmax pair over the warp and over the warps.
-            ("shfl.sync.bfly", 60),
-        ],
+        collectives,
         machine_code: &[
             "LDG.E.128|LDG.E.NA.128",
             "LDS.64",
@@ -80,23 +71,25 @@ const fn expanding(name: &'static str) -> Entry {
 pub const FAMILY: Family = Family {
     name: "beam-search",
     entries: &[
-        expanding("beam_expand_f32"),
-        expanding("beam_expand_f16"),
-        expanding("beam_expand_bf16"),
-        // The same collectives: keys come from memory in place of logits.
+        expanding("beam_expand_f32", SCAN),
+        expanding("beam_expand_f16", SCAN),
+        expanding("beam_expand_bf16", SCAN),
+        // Keys come from memory in place of logits.
         Entry {
             machine_code: &["LDS.64", "STS.64", "ATOMS"],
-            ..expanding("beam_merge")
+            ..expanding("beam_merge", GATHER_COLLECTIVES)
         },
         Entry {
             name: "beam_keep",
             max_threads: BLOCK_THREADS,
             collectives: &[
                 // As above without the softmax state, and one after the beams' lse.
-                ("bar.sync", 7),
+                ("bar.sync", 11),
                 ("bar.red.or", 1),
-                ("vote.sync.ballot", 1),
-                ("shfl.sync.idx", 1),
+                ("vote.sync.ballot", 2),
+                ("shfl.sync.idx", 2),
+                ("bar.warp.sync", 2),
+                ("redux.sync", 2),
                 ("shfl.sync.bfly", 40),
             ],
             machine_code: &["LDS.64", "STS.64", "ATOMS", "MUFU.LG2", "MUFU.EX2"],

@@ -1,6 +1,8 @@
-//! Rung 2, dk and dv: a block owns keys and walks the query rows that see them.
+//! Rung 2, dk and dv: a block owns keys and walks the query rows that see them. On request it adds
+//! its part of dq too.
 
 use super::call::Call;
+use super::unordered::Share;
 use crate::attention::{Half, Lane, Sums, Tile, add_removed, fragment, fresh, rolled};
 use crate::device::shared::{Shared, dynamic};
 use crate::device::{copy, thread, warp};
@@ -29,6 +31,9 @@ impl Others {
 
 /// dk and dv: the block owns 16·WARPS keys, and 16·C16 of D's columns (all, or a part), and walks
 /// the packed rows of q and do, 16·N16 a step. Scores stand transposed: keys by queries.
+///
+/// With `ADDS` dX goes through shared memory too, and the block adds `dX·k` of each step to
+/// `dq_sums`, `[rows of q, D]`.
 #[inline(always)]
 pub(super) unsafe fn key_pass<
     E: Half,
@@ -38,10 +43,12 @@ pub(super) unsafe fn key_pass<
     const PITCH: u32,
     const WARPS: u32,
     const ROWS16: usize,
+    const ADDS: bool,
 >(
     call: Call<E>,
     dk: *mut E,
     dv: *mut E,
+    dq_sums: *mut f32,
 ) {
     let d = 16 * D16;
     let step = 16 * N16 as u32;
@@ -64,9 +71,11 @@ pub(super) unsafe fn key_pass<
     let q_tile = Tile::<E, D16, N16, PITCH, WARPS>::at(2 * own_bytes);
     let step_bytes = Tile::<E, D16, N16, PITCH, WARPS>::BYTES;
     let do_tile = q_tile.further(2 * step_bytes);
+    let share = Share::<E, D16, N16, ROWS16, PITCH, WARPS>::at(2 * own_bytes + 4 * step_bytes);
+    let share_bytes = if ADDS { share.bytes() } else { 0 };
     let others = |stage: u32| {
-        let offset = 2 * own_bytes + 4 * step_bytes + stage * step * 4 * Others::WORDS;
-        Others::at(offset, step)
+        let before = 2 * own_bytes + 4 * step_bytes + share_bytes;
+        Others::at(before + stage * step * 4 * Others::WORDS, step)
     };
     let begin = |stage: u32, row0: u32| {
         let offset = stage * step_bytes;
@@ -106,7 +115,12 @@ pub(super) unsafe fn key_pass<
         begin(0, visited.first);
     }
     copy::wait_all();
-    thread::sync_threads();
+    let mut odd_keys = false;
+    if ADDS {
+        odd_keys = thread::sync_threads_or(k_tile.any_odd());
+    } else {
+        thread::sync_threads();
+    }
 
     let mut dk_sums: Sums<C16> = [[[0.0; 4]; 2]; C16];
     let mut dv_sums: Sums<C16> = [[[0.0; 4]; 2]; C16];
@@ -206,8 +220,34 @@ pub(super) unsafe fn key_pass<
                 }
             }
         }
+        if ADDS {
+            // What is not a key may still have made a weight: its k, 0, times that need not be 0.
+            for r in 0..2 {
+                if own_key + 8 * r > last {
+                    for n in 0..2 * N16 {
+                        let at = 2 * r as usize;
+                        dp[n / 2][n % 2][at] = 0.0;
+                        dp[n / 2][n % 2][at + 1] = 0.0;
+                    }
+                }
+            }
+            // SAFETY: the step before is done with: every warp has passed the barrier since.
+            unsafe { share.put(lane, warp, &dp) };
+            thread::sync_threads();
+            let to = |row: u32| {
+                let row = row0 + row;
+                // SAFETY: a row of q.
+                (row < visited.end).then(|| unsafe { dq_sums.add(sequence.query_row(row) * d) })
+            };
+            // SAFETY: every warp's part and k have come; rows of the sums.
+            unsafe { share.add(lane, warp, k_tile, odd_keys, to) };
+        }
         stage ^= 1;
         row0 += step;
+    }
+    if ADDS {
+        // Every warp reads all of k for its part of dq.
+        thread::sync_threads();
     }
     // SAFETY: the warp's own rows of the tiles; rows of dk, dv and do.
     unsafe {

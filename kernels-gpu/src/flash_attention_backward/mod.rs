@@ -17,8 +17,9 @@
 //! | | `flash_backward_delta_T` | 4 warps | 4 | | all |
 //! | 1 | `flash_backward_dq_f32`, `flash_backward_dkdv_f32` | 4 warps | 16 | 32 | f32 |
 //! | 2 | `flash_backward_dq_T_D`, `flash_backward_dkdv_T_D` | 4 warps | 64 | 32 (D = 256: 16) | f16, bf16 |
+//! | 3 | `flash_backward_fused_T_D`, when asked for | 4 warps | 64 | 32 | f16, bf16, D = 128 |
 //!
-//! Both rungs make two passes. A block of the dq pass owns query rows and walks the keys they see;
+//! Rungs 1 and 2 make two passes. A block of the dq pass owns query rows and walks the keys they see;
 //! a block of the dk, dv pass owns keys and walks the query rows that see them. Each sum belongs to
 //! one thread and has one order: the same bits on every run. No atomics; the price is that s and dP
 //! are made twice, 14·D flops a pair instead of 10·D.
@@ -29,6 +30,11 @@
 //! dv pass scores stand transposed, keys by queries, so that P and dX go from the accumulators to
 //! the next product's left factor in registers here too; with D = 256 a block makes half of the
 //! columns of dk and dv, to have registers for them.
+//!
+//! Rung 3 makes one pass, 10·D flops a pair: a block that owns keys lays dX of a step out in shared
+//! memory, multiplies it with its k and adds the product to dq in f32, 4·D bytes a row more
+//! workspace and as many added for each 64 keys a row sees. Blocks add in the order in which they
+//! come: the last bits of dq differ from run to run, those of dk and dv do not.
 
 use crate::{Entry, Family};
 
@@ -59,6 +65,14 @@ pub const fn shared(head_size: u32) -> u32 {
     let step = step(head_size);
     4 * head_size.next_power_of_two() * (ROWS + 2 * step) + 24 * step
 }
+
+/// Bytes of dynamic shared memory of rung 3: as of rung 2's dk, dv pass, and dX of a step.
+pub const fn fused_shared(head_size: u32) -> u32 {
+    shared(head_size) + 2 * ROWS * step(head_size)
+}
+
+/// The head size of rung 3.
+pub const FUSED_HEAD_SIZE: u32 = 128;
 
 /// How many blocks of the dk, dv pass of rung 2 share the columns of the same keys.
 pub const fn parts(head_size: u32) -> u32 {
@@ -148,6 +162,32 @@ macro_rules! dkdv {
     };
 }
 
+/// dk, dv and sums of dq, for d = D/16 and n = others/16: as dk and dv alone, with a barrier for
+/// dX and a product of a column and 16 keys.
+macro_rules! fused {
+    ($name:literal, $d:literal, $n:literal) => {
+        entry(
+            $name,
+            &[
+                ("mma.sync", 4 * $n * (1 + $d) + 2 * $n),
+                ("ldmatrix", 2 + 2 * $n * (1 + $d) + 1 + $n),
+                ("bar.sync", 4),
+                ("bar.red", 2),
+                ("bar.warp.sync", 4),
+                ("cp.async.wait", 2),
+            ],
+            &[
+                "HMMA.16816.F32",
+                "LDSM.16.M88.4",
+                "LDSM.16.MT88.4",
+                "LDGSTS",
+                "MUFU.EX2",
+                "RED.E.ADD.F32|REDG.E.ADD.F32",
+            ],
+        )
+    };
+}
+
 /// This folder's kernels.
 pub const FAMILY: Family = Family {
     name: "flash-attention-backward",
@@ -177,6 +217,11 @@ pub const FAMILY: Family = Family {
         dkdv!("flash_backward_dkdv_bf16_96", 6, 2),
         dkdv!("flash_backward_dkdv_bf16_128", 8, 2),
         dkdv!("flash_backward_dkdv_bf16_256", 8, 1),
+        fused!("flash_backward_fused_f16_128", 8, 2),
+        fused!("flash_backward_fused_bf16_128", 8, 2),
+        entry("flash_backward_clear", &[], &["STG.E.128"]),
+        entry("flash_backward_round_f16", &[], &["LDG.E.128", "F2FP|F2F"]),
+        entry("flash_backward_round_bf16", &[], &["LDG.E.128", "F2FP|F2F"]),
     ],
 };
 
@@ -192,3 +237,5 @@ mod plain;
 mod queries;
 #[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
 mod tensor;
+#[cfg(all(target_arch = "nvptx64", feature = "flash-attention-backward"))]
+mod unordered;

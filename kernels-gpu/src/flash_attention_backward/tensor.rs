@@ -40,7 +40,7 @@ macro_rules! entries {
                     [left, right]);
                 let scoring = Scoring { factor, cap };
                 let call = Call { q, k, v, d_o, lse, delta, sequence, scoring, scale };
-                key_pass::<$t, $d16, $c16, $n16, $pitch, 4, 4>(call, dk, dv);
+                key_pass::<$t, $d16, $c16, $n16, $pitch, 4, 4, false>(call, dk, dv, core::ptr::null_mut());
             }
         }
     )*};
@@ -57,4 +57,32 @@ entries! {
     flash_backward_dq_bf16_96, flash_backward_dkdv_bf16_96: Bf16, 6, 6, 2, 128;
     flash_backward_dq_bf16_128, flash_backward_dkdv_bf16_128: Bf16, 8, 8, 2, 128;
     flash_backward_dq_bf16_256, flash_backward_dkdv_bf16_256: Bf16, 16, 8, 1, 256;
+}
+
+macro_rules! fused {
+    ($($name:ident: $t:ty, $d16:literal, $n16:literal, $pitch:literal;)*) => {$(
+        /// Rung 3: dk and dv, and sums of dq that every block adds to. Grid: ⌈Nk / 64⌉ × Hkv ×
+        /// sequences blocks of 128.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "ptx-kernel" fn $name(
+            q: *const $t, k: *const $t, v: *const $t, d_o: *const $t, lse: *const f32,
+            delta: *const f32, dk: *mut $t, dv: *mut $t, dq_sums: *mut f32,
+            cu_queries: *const i32, cu_keys: *const i32, queries: u32, keys: u32, group: u32,
+            left: i32, right: i32, factor: f32, cap: f32, scale: f32,
+        ) {
+            // SAFETY: the launch gives tensors of the shapes of the family's page.
+            unsafe {
+                let sequence = Sequence::here([cu_queries, cu_keys], [queries, keys], group,
+                    [left, right]);
+                let scoring = Scoring { factor, cap };
+                let call = Call { q, k, v, d_o, lse, delta, sequence, scoring, scale };
+                key_pass::<$t, $d16, $d16, $n16, $pitch, 4, 4, true>(call, dk, dv, dq_sums);
+            }
+        }
+    )*};
+}
+
+fused! {
+    flash_backward_fused_f16_128: F16, 8, 2, 128;
+    flash_backward_fused_bf16_128: Bf16, 8, 2, 128;
 }

@@ -3,6 +3,7 @@
 
 use crate::device::global::{load4_readonly, load4_streaming, store4_streaming};
 use crate::device::half::{Bf16, Bf16x2, Element, F16, F16x2};
+use crate::device::shared::Shared;
 use core::marker::PhantomData;
 
 /// The most elements that one access moves.
@@ -31,6 +32,16 @@ pub(super) trait Access {
     /// The same bits, when `zero` is 0. Whoever does not know that must unpack them anew: so a row
     /// stays in registers packed, not unpacked beside it.
     fn again(raw: Self::Raw, zero: u32) -> Self::Raw;
+    /// Leaves the bits in shared memory.
+    ///
+    /// # Safety
+    /// The tile has 16 bytes at `place`, and they are this thread's.
+    unsafe fn leave(raw: Self::Raw, tile: Shared<u32>, place: u32);
+    /// The bits that this thread has left there.
+    ///
+    /// # Safety
+    /// It has.
+    unsafe fn left(tile: Shared<u32>, place: u32) -> Self::Raw;
     /// The values; those from `PER` on are zeros.
     fn unpack(raw: Self::Raw) -> [f32; MOST];
     /// Rounds and writes the first `PER` values.
@@ -68,6 +79,16 @@ impl<T: Element> Access for Single<T> {
     #[inline(always)]
     fn again(raw: T, _: u32) -> T {
         raw
+    }
+    #[inline(always)]
+    unsafe fn leave(raw: T, tile: Shared<u32>, place: u32) {
+        // SAFETY: the caller's promise.
+        unsafe { tile.store(4 * place, raw.to_f32().to_bits()) }
+    }
+    #[inline(always)]
+    unsafe fn left(tile: Shared<u32>, place: u32) -> T {
+        // SAFETY: the caller's promise.
+        T::from_f32(f32::from_bits(unsafe { tile.load(4 * place) }))
     }
     #[inline(always)]
     fn unpack(raw: T) -> [f32; MOST] {
@@ -153,6 +174,16 @@ impl<T: Packed> Access for Quad<T> {
     #[inline(always)]
     fn again(raw: [u32; 4], zero: u32) -> [u32; 4] {
         raw.map(|word| word ^ zero)
+    }
+    #[inline(always)]
+    unsafe fn leave(raw: [u32; 4], tile: Shared<u32>, place: u32) {
+        // SAFETY: the caller's promise.
+        unsafe { tile.store4(4 * place, raw) }
+    }
+    #[inline(always)]
+    unsafe fn left(tile: Shared<u32>, place: u32) -> [u32; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { tile.load4(4 * place) }
     }
     #[inline(always)]
     fn unpack(raw: [u32; 4]) -> [f32; MOST] {

@@ -17,7 +17,7 @@
 //! | 3 | `…_lanes_any` | once | width ≤ 128 | one pass; short rows share a warp |
 //! | 4 | `…_lanes` | once | whole 16 bytes, ≤ 512 bytes | both |
 //! | 5 | `…_block` | once | whole 16 bytes, ≤ 8 KiB | a block a row |
-//! | 6 | `…_block_wide` | once | whole 16 bytes, ≤ 8192 columns | wider rows, γ read anew |
+//! | 6 | `…_block_wide` | once | whole 16 bytes, ≤ 8192 columns | wider rows |
 //!
 //! # Two passes (rungs 1, 2)
 //!
@@ -29,8 +29,10 @@
 //! # One pass (rungs 3 to 6)
 //!
 //! ```text
-//! for each row of this team, every stride-th:       (a team: some lanes, a warp, or a block)
+//! γ ← in registers; in shared memory for wide rows
+//! for each row of this team:                        (a team: some lanes, a warp, or a block)
 //!     x, dy ← the row, in registers; the next row's loads begin
+//!     μ, ρ ← from the lane that read them           32 rows at a time, so no sector is read twice
 //!     Σg, Σg·x̂ ← this thread's share; dγ += dy·x̂, dβ += dy, in registers for all rows
 //!     c₁, c₂ ← the team's total                      shuffles; one barrier a row in a block
 //!     dx ← ρ·(g − c₁ − x̂·c₂)
@@ -72,16 +74,35 @@ pub const FINISH_WARPS: u32 = 32;
 
 type Counts = &'static [(&'static str, u32)];
 
-/// The team's pair in a loop over distances; dγ and dβ of `columns` a lane over the teams of a warp;
-/// the barrier between warps.
+/// Words that pairs of lanes exchange to write dγ and dβ of an access of `per` columns a lane.
+const fn exchanged(per: u32) -> u32 {
+    if per == 8 { 2 * 4 } else { 0 }
+}
+
+/// A row's statistics; the team's pair in a loop over distances; dγ and dβ of `columns` a lane over
+/// the teams of a warp, in accesses of `per`; the barrier between warps.
 macro_rules! lanes_counts {
-    ($columns:expr) => {
-        &[("shfl.sync.bfly", 2 + 2 * $columns), ("bar.sync", 1)]
+    ($columns:expr, $per:expr) => {
+        &[
+            ("shfl.sync.idx", 2),
+            ("shfl.sync.bfly", 2 + 2 * $columns + exchanged($per)),
+            ("bar.sync", 1),
+        ]
     };
 }
 
-/// Two butterflies of a pair; the barrier of a row.
-const BLOCK: Counts = &[("shfl.sync.bfly", 20), ("bar.sync", 1)];
+/// A row's statistics; two butterflies of a pair; the barrier of a row; `accesses` of `per` columns
+/// of dγ and dβ.
+macro_rules! block_counts {
+    ($accesses:expr, $per:expr) => {
+        &[
+            ("shfl.sync.idx", 2),
+            ("shfl.sync.bfly", 20 + $accesses * exchanged($per)),
+            ("bar.sync", 1),
+        ]
+    };
+}
+
 /// `reduce::block` of a pair.
 const MEANS: Counts = &[("shfl.sync.bfly", 20), ("bar.sync", 2)];
 
@@ -131,25 +152,25 @@ macro_rules! rows_of_type {
             entry(
                 concat!("layernorm_backward_lanes_any_", $t),
                 THREADS,
-                lanes_counts!(4),
+                lanes_counts!(4, 1),
                 &["SHFL.BFLY"],
             ),
             entry(
                 concat!("layernorm_backward_lanes_", $t),
                 THREADS,
-                lanes_counts!($per),
+                lanes_counts!($per, $per),
                 QUADS,
             ),
             entry(
                 concat!("layernorm_backward_block_", $t),
                 BLOCK_THREADS,
-                BLOCK,
+                block_counts!(1, $per),
                 QUADS,
             ),
             entry(
                 concat!("layernorm_backward_block_wide_", $t),
                 BLOCK_THREADS,
-                BLOCK,
+                block_counts!(WIDE_COLUMNS / $per, $per),
                 QUADS,
             ),
         ]

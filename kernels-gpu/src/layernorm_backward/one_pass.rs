@@ -1,7 +1,9 @@
 //! The rungs that read a row once: it stays in registers between its sums and its dx.
 
-use super::access::{Access, MOST, store_f32};
+use super::access::{Access, MOST};
 use super::arithmetic::{Pair, Statistics, add, dx, plus};
+use super::{BLOCK_THREADS, WIDE_COLUMNS};
+use crate::device::global::store4;
 use crate::device::reduce::{self, Merge};
 use crate::device::{thread, warp};
 use crate::shared_tile;
@@ -30,11 +32,11 @@ trait Team: Copy {
     fn thread(self) -> u32;
     /// Threads of the team.
     fn threads(self) -> u32;
-    /// The first row of this team.
-    fn first_row(self) -> u32;
-    /// From a team's row to its next.
-    fn stride(self) -> u32;
-    /// The team's total, for all of it. `turn` counts the calls.
+    /// Whom the rows are divided among, in runs: this one's number, and how many there are.
+    fn unit(self) -> (u32, u32);
+    /// Teams of a unit, a divisor of 32, whose rows take turns; and this team's number.
+    fn in_unit(self) -> (u32, u32);
+    /// The team's total, for all of it. `turn` is odd at every other call.
     fn total(self, value: Pair, turn: u32) -> Pair;
 }
 
@@ -42,7 +44,6 @@ trait Team: Copy {
 #[derive(Clone, Copy)]
 struct Lanes {
     lanes: u32,
-    teams: u32,
 }
 
 impl Team for Lanes {
@@ -55,12 +56,16 @@ impl Team for Lanes {
         self.lanes
     }
     #[inline(always)]
-    fn first_row(self) -> u32 {
-        thread::block_idx_x() * self.teams + thread::thread_idx_x() / self.lanes
+    fn unit(self) -> (u32, u32) {
+        let warps = thread::block_dim_x() / warp::SIZE;
+        (
+            thread::block_idx_x() * warps + warp::warp_id(),
+            thread::grid_dim_x() * warps,
+        )
     }
     #[inline(always)]
-    fn stride(self) -> u32 {
-        thread::grid_dim_x() * self.teams
+    fn in_unit(self) -> (u32, u32) {
+        (warp::SIZE / self.lanes, warp::lane_id() / self.lanes)
     }
     #[inline(always)]
     fn total(self, mut value: Pair, _: u32) -> Pair {
@@ -92,12 +97,12 @@ impl Team for Block {
         thread::block_dim_x()
     }
     #[inline(always)]
-    fn first_row(self) -> u32 {
-        thread::block_idx_x()
+    fn unit(self) -> (u32, u32) {
+        (thread::block_idx_x(), thread::grid_dim_x())
     }
     #[inline(always)]
-    fn stride(self) -> u32 {
-        thread::grid_dim_x()
+    fn in_unit(self) -> (u32, u32) {
+        (1, 0)
     }
     #[inline(always)]
     fn total(self, value: Pair, turn: u32) -> Pair {
@@ -122,7 +127,6 @@ impl Team for Block {
 struct Row<A: Access, const N: usize> {
     x: [A::Raw; N],
     dy: [A::Raw; N],
-    statistics: Statistics,
 }
 
 impl<T> Problem<T> {
@@ -133,23 +137,24 @@ impl<T> Problem<T> {
         (column < self.width).then_some(column as usize)
     }
 
+    /// A row, zeros from `end` on.
     #[inline(always)]
-    fn load<A: Access<Element = T>, const N: usize>(&self, team: impl Team, row: u32) -> Row<A, N> {
+    fn load<A: Access<Element = T>, const N: usize>(
+        &self,
+        team: impl Team,
+        row: u32,
+        end: u32,
+    ) -> Row<A, N> {
         let mut out = Row {
             x: [A::zeros(); N],
             dy: [A::zeros(); N],
-            statistics: Statistics {
-                mean: 0.0,
-                rstd: 0.0,
-            },
         };
-        if row < self.rows {
+        if row < end {
             let start = row as usize * self.width as usize;
-            // SAFETY: row < rows, and an access that begins in a row ends in it.
-            unsafe {
-                out.statistics = Statistics::load(self.mean, self.rstd, row);
-                for n in 0..N {
-                    if let Some(column) = self.column::<A>(team, n) {
+            for n in 0..N {
+                if let Some(column) = self.column::<A>(team, n) {
+                    // SAFETY: row < rows, and an access that begins in a row ends in it.
+                    unsafe {
                         out.x[n] = A::load(self.x.add(start + column));
                         out.dy[n] = A::load(self.dy.add(start + column));
                     }
@@ -157,6 +162,22 @@ impl<T> Problem<T> {
             }
         }
         out
+    }
+
+    /// The statistics of the rows from `from` on, up to the next multiple of 32: each by the lane
+    /// that is its rest.
+    #[inline(always)]
+    fn statistics(&self, from: u32, end: u32) -> Statistics {
+        let row = from / warp::SIZE * warp::SIZE + warp::lane_id();
+        let mut of_lane = Statistics {
+            mean: 0.0,
+            rstd: 0.0,
+        };
+        if from <= row && row < end {
+            // SAFETY: row < rows.
+            of_lane = unsafe { Statistics::load(self.mean, self.rstd, row) };
+        }
+        of_lane
     }
 
     /// γ of access `n`.
@@ -172,7 +193,7 @@ impl<T> Problem<T> {
     }
 
     /// dx of all rows of this team; returns its dγ and dβ. With `AHEAD` the next row is under way
-    /// while this one is reduced, and γ stays in registers; without it γ is read anew.
+    /// while this one is reduced, and γ stays in registers; without it γ stays in shared memory.
     #[inline(always)]
     fn rows<A: Access<Element = T>, const N: usize, const AHEAD: bool>(
         &self,
@@ -181,42 +202,65 @@ impl<T> Problem<T> {
         // No launch has 2³¹ rows; the compiler cannot know.
         let zero = self.rows >> 31;
         let mut held = [A::zeros(); N];
-        if AHEAD {
-            for (n, gamma) in held.iter_mut().enumerate() {
-                *gamma = self.gamma::<A>(team, n);
+        let place = |n: usize| n as u32 * team.threads() + team.thread();
+        for (n, held) in held.iter_mut().enumerate() {
+            let gamma = self.gamma::<A>(team, n);
+            if AHEAD {
+                *held = gamma;
+            } else {
+                // SAFETY: the tile has 16 bytes an access, this thread's.
+                unsafe { A::leave(gamma, layernorm_backward_gamma(), place(n)) }
             }
         }
-        let gamma = |n: usize, zero: u32| match AHEAD {
-            true => A::again(held[n], zero),
-            false => self.gamma::<A>(team, n),
+        let gamma = |n: usize| {
+            if AHEAD {
+                A::again(held[n], zero)
+            } else {
+                // SAFETY: left there above.
+                unsafe { A::left(layernorm_backward_gamma(), place(n)) }
+            }
         };
         let (mut dgamma, mut dbeta) = ([[0.0; MOST]; N], [[0.0; MOST]; N]);
 
-        // The teams of a block take as many turns as its first one has rows.
-        let mut row = team.first_row();
-        let mut leader = row - thread::thread_idx_x() / team.threads();
-        let mut turn = 0;
-        let mut ahead = self.load::<A, N>(team, row);
-        while leader < self.rows {
-            let Row { x, dy, statistics } = ahead;
-            let next = row + team.stride();
+        // A unit has a run of rows, so that each of its lanes can read the statistics of another.
+        let ((unit, units), (teams, number)) = (team.unit(), team.in_unit());
+        let run = self.rows.div_ceil(units).next_multiple_of(teams);
+        let mut leader = (unit * run).min(self.rows);
+        let end = self.rows.min(leader + run);
+        let mut of_lanes = self.statistics(leader, end);
+        let mut coming = of_lanes;
+        if AHEAD {
+            coming = self.statistics((leader | (warp::SIZE - 1)) + 1, end);
+        }
+
+        // The teams of a unit take as many turns as its first one has rows.
+        let mut ahead = self.load::<A, N>(team, leader + number, end);
+        while leader < end {
+            let row = leader + number;
+            let Row { x, dy } = ahead;
+            let next = row + teams;
             if AHEAD {
-                ahead = self.load::<A, N>(team, next);
+                ahead = self.load::<A, N>(team, next, end);
             }
+            let lane = row % warp::SIZE;
+            let statistics = Statistics {
+                mean: warp::shuffle(warp::FULL, of_lanes.mean, lane),
+                rstd: warp::shuffle(warp::FULL, of_lanes.rstd, lane),
+            };
             let mut sums = Pair::IDENTITY;
             for n in 0..N {
                 let columns = Some((&mut dgamma[n], &mut dbeta[n]));
-                add::<A>(statistics, x[n], dy[n], gamma(n, zero), &mut sums, columns);
+                add::<A>(statistics, x[n], dy[n], gamma(n), &mut sums, columns);
             }
             let means = team
-                .total(sums, turn)
+                .total(sums, leader)
                 .means(self.width, !self.mean.is_null());
-            if row < self.rows {
+            if row < end {
                 let start = row as usize * self.width as usize;
                 for n in 0..N {
                     if let Some(column) = self.column::<A>(team, n) {
                         let (x, dy) = (A::again(x[n], zero), A::again(dy[n], zero));
-                        let mut out = dx::<A>(statistics, means, x, dy, gamma(n, zero));
+                        let mut out = dx::<A>(statistics, means, x, dy, gamma(n));
                         // SAFETY: row < rows, and the access lies in the row; this thread's alone.
                         unsafe {
                             if !self.residual.is_null() {
@@ -229,39 +273,96 @@ impl<T> Problem<T> {
                 }
             }
             if !AHEAD {
-                ahead = self.load::<A, N>(team, next);
+                ahead = self.load::<A, N>(team, next, end);
             }
-            row = next;
-            leader += team.stride();
-            turn += 1;
+            leader += teams;
+            if leader % warp::SIZE == 0 {
+                if AHEAD {
+                    of_lanes = coming;
+                    coming = self.statistics(leader + warp::SIZE, end);
+                } else {
+                    of_lanes = self.statistics(leader, end);
+                }
+            }
         }
         (dgamma, dbeta)
     }
 
-    /// Writes this block's share of dγ and dβ.
+    /// Writes this block's share of dγ and dβ, as far as a lane is `active`. All lanes of a warp call
+    /// it together.
     #[inline(always)]
     fn write<A: Access<Element = T>, const N: usize>(
         &self,
         team: impl Team,
+        active: bool,
         dgamma: [[f32; MOST]; N],
         dbeta: [[f32; MOST]; N],
     ) {
         let width = self.width as usize;
-        let (block, blocks) = (thread::block_idx_x(), thread::grid_dim_x());
+        let (block, blocks) = (
+            thread::block_idx_x() as usize,
+            thread::grid_dim_x() as usize,
+        );
         for n in 0..N {
-            if let Some(column) = self.column::<A>(team, n) {
-                let at = block as usize * width + column;
-                // SAFETY: a place a block and column, this thread's.
-                unsafe {
-                    store_f32::<A>(self.partial.add(at), dgamma[n]);
-                    if !self.mean.is_null() {
-                        store_f32::<A>(self.partial.add(blocks as usize * width + at), dbeta[n]);
-                    }
+            // SAFETY: a row a block.
+            unsafe {
+                self.write_access::<A>(team, n, active, self.partial.add(block * width), dgamma[n]);
+                if !self.mean.is_null() {
+                    let row = self.partial.add((blocks + block) * width);
+                    self.write_access::<A>(team, n, active, row, dbeta[n]);
+                }
+            }
+        }
+    }
+
+    /// Writes access `n` to a row of f32. Eight columns are two stores of 16 bytes: pairs of lanes
+    /// exchange a half, for each of them to fill whole sectors.
+    ///
+    /// # Safety
+    /// The row has `width` elements, and this access's are this thread's to write.
+    #[inline(always)]
+    unsafe fn write_access<A: Access<Element = T>>(
+        &self,
+        team: impl Team,
+        n: usize,
+        active: bool,
+        row: *mut f32,
+        v: [f32; MOST],
+    ) {
+        let width = self.width as usize;
+        let (low, high) = ([v[0], v[1], v[2], v[3]], [v[4], v[5], v[6], v[7]]);
+        if A::PER == MOST {
+            let odd = warp::lane_id() % 2 == 1;
+            let [a, b, c, d] = if odd { low } else { high };
+            let of_other = |word: f32| warp::shuffle_xor(warp::FULL, word, 1);
+            let taken = [of_other(a), of_other(b), of_other(c), of_other(d)];
+            let of_pair = (n as u32 * team.threads() + (team.thread() & !1)) as usize * MOST;
+            let (first, second) = if odd { (taken, high) } else { (low, taken) };
+            let store = |values, at: usize| {
+                let column = of_pair + at + if odd { MOST / 2 } else { 0 };
+                if active && column < width {
+                    // SAFETY: the caller's promise: the pair's columns are its two threads'.
+                    unsafe { store4(row.add(column), values) }
+                }
+            };
+            store(first, 0);
+            store(second, MOST);
+        } else if let Some(column) = self.column::<A>(team, n).filter(|_| active) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match A::PER {
+                    1 => *row.add(column) = v[0],
+                    _ => store4(row.add(column), low),
                 }
             }
         }
     }
 }
+
+shared_tile!(
+    /// γ of a block of `…_block_wide`.
+    fn layernorm_backward_gamma: [u32; WIDE_COLUMNS as usize * BLOCK_THREADS as usize]
+);
 
 shared_tile!(
     /// dγ and dβ of the warps so far.
@@ -272,10 +373,7 @@ shared_tile!(
 #[inline(always)]
 pub(super) fn by_lanes<A: Access, const N: usize>(problem: &Problem<A::Element>, lanes: u32) {
     let warps = thread::block_dim_x() / warp::SIZE;
-    let team = Lanes {
-        lanes,
-        teams: thread::block_dim_x() / lanes,
-    };
+    let team = Lanes { lanes };
     let (mut dgamma, mut dbeta) = problem.rows::<A, N, true>(team);
 
     // Teams of a warp have the same columns: add them up, in the order of a butterfly.
@@ -315,8 +413,10 @@ pub(super) fn by_lanes<A: Access, const N: usize>(problem: &Problem<A::Element>,
         thread::sync_threads();
         turn += 1;
     }
-    if warp_id == warps - 1 && lane < lanes {
-        problem.write::<A, N>(team, dgamma, dbeta);
+    if warp_id == warps - 1 {
+        // Teams have the same sums now: where a lane is a team, the next one is its pair.
+        let active = lane < if A::PER == MOST { lanes.max(2) } else { lanes };
+        problem.write::<A, N>(team, active, dgamma, dbeta);
     }
 }
 
@@ -326,5 +426,5 @@ pub(super) fn by_block<A: Access, const N: usize, const AHEAD: bool>(
     problem: &Problem<A::Element>,
 ) {
     let (dgamma, dbeta) = problem.rows::<A, N, AHEAD>(Block);
-    problem.write::<A, N>(Block, dgamma, dbeta);
+    problem.write::<A, N>(Block, true, dgamma, dbeta);
 }

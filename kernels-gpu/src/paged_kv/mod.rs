@@ -44,7 +44,7 @@
 //! | rung | entries | block | rows | takes |
 //! |---|---|---|---|---|
 //! | 1 | `paged_attention_plain_FORMAT` | 4 warps | 4 | any D to 256, q in f32, f16, bf16 |
-//! | 2 | `paged_attention_FORMAT_D` | 4 warps | 16 | bf16, int8 with D = 64, 128, int4 with D = 128; q in f16, bf16 |
+//! | 2 | `paged_attention_FORMAT_D` | 4 warps | 16 | D = 128, but for int4 also 64; q in f16, or in bf16 over pages that are not in f16 |
 //!
 //! Rung 1 is the formula: a warp a row, key by key.
 //!
@@ -183,6 +183,8 @@ pub const FAMILY: Family = Family {
         plain("paged_attention_plain_bf16"),
         plain("paged_attention_plain_int8"),
         plain("paged_attention_plain_int4"),
+        halves!("paged_attention_f16_64", 4),
+        halves!("paged_attention_f16_128", 8),
         halves!("paged_attention_bf16_64", 4),
         halves!("paged_attention_bf16_128", 8),
         tensor!(

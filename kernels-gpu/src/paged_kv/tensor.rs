@@ -465,7 +465,8 @@ unsafe fn add_odd<E: Half, const D8: usize>(
                 for row in 0..2 {
                     let sum = &mut sums[8 * block + column % 8][2 * row + column / 8];
                     if sees[row] && !pair[h].is_finite() {
-                        *sum += pair[h];
+                        // A branch: as selects, all 32 conditions would be in registers at once.
+                        *sum = f32::from_bits(fresh((*sum + pair[h]).to_bits()));
                     }
                 }
             }
@@ -504,6 +505,8 @@ macro_rules! entries {
 }
 
 entries! {
+    paged_attention_f16_64: F16, 4, 8, 8 by 4, 4 by 4;
+    paged_attention_f16_128: F16, 8, 16, 16 by 4, 8 by 4;
     paged_attention_bf16_64: Bf16, 4, 8, 8 by 4, 4 by 4;
     paged_attention_bf16_128: Bf16, 8, 16, 16 by 4, 8 by 4;
     paged_attention_int8_64: Int8, 4, 8, 4 by 4, 2 by 2;

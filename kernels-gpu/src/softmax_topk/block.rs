@@ -19,13 +19,27 @@ impl Rules for Masked {
         if self.0.is_null() {
             return;
         }
-        // SAFETY: the launch gives a byte for each logit; groups of four are aligned as `at` is.
-        let word = |from: usize| unsafe { *self.0.add(at + from).cast::<u32>() };
-        let words = match lanes {
+        // SAFETY: the launch gives a byte for each logit, from an aligned address on.
+        let word = |at: usize| unsafe { *self.0.add(at & !3).cast::<u32>() };
+        let words = if lanes == 1 {
             // SAFETY: as above.
-            1 => [u32::from(unsafe { *self.0.add(at) }), 0],
-            4 => [word(0), 0],
-            _ => [word(0), word(4)],
+            [u32::from(unsafe { *self.0.add(at) }), 0]
+        } else {
+            let (a, b) = (word(at), if lanes == 8 { word(at + 4) } else { 0 });
+            match at as u32 % 4 * 8 {
+                0 => [a, b],
+                bits => {
+                    // Up to three bytes behind the quad's are read, and there are as many.
+                    let c = word(at + lanes as usize);
+                    let from = |low: u32, high: u32| {
+                        ((u64::from(high) << 32 | u64::from(low)) >> bits) as u32
+                    };
+                    match lanes {
+                        8 => [from(a, b), from(b, c)],
+                        _ => [from(a, c), 0],
+                    }
+                }
+            }
         };
         for (e, value) in values.iter_mut().enumerate() {
             if words[e / 4] >> (8 * (e % 4)) & 0xff != 0 {
@@ -35,8 +49,8 @@ impl Rules for Masked {
     }
 
     #[inline(always)]
-    fn may_enter(self, _column: u32, _value: f32) -> bool {
-        true
+    fn may_enter(self, wanted: u32, _column: u32, _values: &[f32; 8]) -> u32 {
+        wanted
     }
 }
 
@@ -93,8 +107,8 @@ unsafe fn write(
 
 macro_rules! entries {
     ($($name:ident($t:ty);)*) => {$(
-        /// Rung 2, and the first half of rung 3. Grid: `parts` blocks of 256 for each row, of
-        /// `part` columns each. `mask` and `ks` may be null; `logits` is aligned to 16 bytes.
+        /// Rung 2, and the first half of rung 3. Grid: `parts` blocks of 512 for each row, of
+        /// `part` columns each. `mask` and `ks` may be null; `logits` is aligned to 32 bytes.
         /// 1 ≤ k ≤ width ≤ min(1024, vocabulary). With one part a block writes its row's results;
         /// with more it leaves its part's best `width` keys, 0 where there are fewer, and its
         /// softmax state. What is not written may be null.
@@ -146,7 +160,7 @@ entries! {
     softmax_topk_block_bf16(Bf16);
 }
 
-/// Rung 3, second half. Grid: a block of 256 for each row; `splits` ≤ 256 parts are merged.
+/// Rung 3, second half. Grid: a block of 512 for each row; `splits` ≤ 256 parts are merged.
 #[unsafe(no_mangle)]
 pub unsafe extern "ptx-kernel" fn softmax_topk_merge(
     keys: *const u64,

@@ -10,8 +10,8 @@
 //! | rung | entries (of f32, f16, bf16) | block | rows | takes |
 //! |---|---|---|---|---|
 //! | 1 | `softmax_topk_warp_*` | 128 threads | a warp each | k ≤ 32 |
-//! | 2 | `softmax_topk_block_*` | 256 threads | a block each | k ≤ 1024 |
-//! | 3 | `softmax_topk_block_*`, `softmax_topk_merge` | 256 threads | several blocks each | k ≤ 1024 |
+//! | 2 | `softmax_topk_block_*` | 512 threads | a block each | k ≤ 1024 |
+//! | 3 | `softmax_topk_block_*`, `softmax_topk_merge` | 512 threads | several blocks each | k ≤ 1024 |
 //!
 //! # Rung 1: a warp per row
 //!
@@ -31,9 +31,9 @@
 //!
 //! # Rung 2: a block per row
 //!
-//! [`crate::topk`] in 128-bit loads, each issued a step ahead. Against rung 1: a load a thread
-//! brings 4 or 8 logits in place of one; one exponential a logit in place of two; most quads cost one comparison for the selection;
-//! k to 1024. One barrier a step.
+//! [`crate::topk`] in 128-bit loads, issued two steps ahead. Against rung 1: a load a thread
+//! brings 4 or 8 logits in place of one; one exponential a logit in place of two; most quads cost one
+//! comparison for the selection; k to 1024. One barrier a step.
 //!
 //! Cost: the same bytes; 5 flops a logit.
 //!
@@ -44,8 +44,11 @@
 //! part), and a second kernel merges them, a block per row. The result depends on the number of
 //! parts only in the rounding of the sum; for a given number it has the same bits on each run.
 
-use crate::topk::{MAX_K, THREADS};
+use crate::topk::{GATHER_COLLECTIVES as GATHER, MAX_K, MAX_PARTS, THREADS, scan_collectives};
 use crate::{Entry, Family};
+
+type Counts = &'static [(&'static str, u32)];
+const SCAN: Counts = scan_collectives!(0);
 
 #[cfg(all(target_arch = "nvptx64", feature = "softmax-topk"))]
 mod block;
@@ -62,8 +65,8 @@ pub const WARP_MAX_K: u32 = 32;
 pub const BLOCK_THREADS: u32 = THREADS;
 /// The greatest k of rungs 2 and 3.
 pub const BLOCK_MAX_K: u32 = MAX_K;
-/// The greatest number of parts of a row in rung 3: a thread each when they are merged.
-pub const MAX_SPLITS: u32 = THREADS;
+/// The greatest number of parts of a row in rung 3.
+pub const MAX_SPLITS: u32 = MAX_PARTS;
 
 const fn rung_1(name: &'static str) -> Entry {
     Entry {
@@ -83,23 +86,11 @@ const fn rung_1(name: &'static str) -> Entry {
     }
 }
 
-const fn scanning(name: &'static str) -> Entry {
+const fn scanning(name: &'static str, collectives: Counts) -> Entry {
     Entry {
         name,
         max_threads: BLOCK_THREADS,
-        collectives: &[
-            // The empty pool; sorting: padding, runs of 32, each distance, each size; the end of
-            // pruning; the block's softmax state.
-            ("bar.sync", 8),
-            // The end of a step; is the row spoilt.
-            ("bar.red.or", 2),
-            // Appending: who has a key, and where the warp's begin.
-            ("vote.sync.ballot", 1),
-            ("shfl.sync.idx", 1),
-            // Sorting: 10 + 5 exchanges for runs of 32, 5 for longer ones, two words each; the
-            // softmax pair over the warp and over the warps.
-            ("shfl.sync.bfly", 60),
-        ],
+        collectives,
         machine_code: &[
             "LDG.E.128|LDG.E.NA.128",
             "LDS.64",
@@ -118,13 +109,13 @@ pub const FAMILY: Family = Family {
         rung_1("softmax_topk_warp_f32"),
         rung_1("softmax_topk_warp_f16"),
         rung_1("softmax_topk_warp_bf16"),
-        scanning("softmax_topk_block_f32"),
-        scanning("softmax_topk_block_f16"),
-        scanning("softmax_topk_block_bf16"),
-        // The same collectives: keys come from memory in place of logits.
+        scanning("softmax_topk_block_f32", SCAN),
+        scanning("softmax_topk_block_f16", SCAN),
+        scanning("softmax_topk_block_bf16", SCAN),
+        // Keys come from memory in place of logits.
         Entry {
             machine_code: &["LDS.64", "STS.64", "SHFL.BFLY", "ATOMS"],
-            ..scanning("softmax_topk_merge")
+            ..scanning("softmax_topk_merge", GATHER)
         },
     ],
 };

@@ -1,7 +1,10 @@
 //! Making ternary weights and changing their form: from dense weights, from and to both packings,
 //! and dense rows of an embedding.
 
-use super::planar::{Four, GROUP, WORDS, Weights, first_chunk, halved, place_of, upper_bytes};
+use super::TENSOR_ROWS;
+use super::planar::{
+    Four, GROUP, WORDS, Weights, first_chunk, halved, place_of, scale_place, upper_bytes,
+};
 use crate::device::half::{Element, F16};
 use crate::device::reduce::{self, Max, Sum};
 use crate::device::{atomic, thread, warp};
@@ -26,72 +29,122 @@ fn spread_codes(codes: u32) -> u32 {
     (codes | codes << 2) & 0x3333_3333
 }
 
-/// A group's scale and signs: a warp a group.
-///
-/// * By the mean: `d = f16(mean|W|)`, `t = clamp(round_half_even(W/d), −1, 1)`. |W| > d/2 decides, as
-///   d/2 is exact in f32 and ½ itself rounds to 0.
-/// * `EXACT`: the weights are ternary already, `d = max|W|` and `t = sign(W)`.
-///
-/// Groups that f16 has no scale for, with NaN or an infinity in them, or not ternary where they must
-/// be, are counted in `refused`.
+/// Where the scale of group `group` of a whole tensor stands.
 #[inline(always)]
-pub(super) fn quantise<T: Element, const EXACT: bool>(
-    w: *const T,
-    codes: *mut u32,
-    scales: *mut F16,
-    refused: *mut u32,
-    groups: u32,
-) {
-    let lane = warp::lane_id();
-    let group = thread::block_idx_x() * (thread::block_dim_x() / warp::SIZE) + warp::warp_id();
-    if group >= groups {
-        return;
-    }
-    let first = group as usize * GROUP as usize + lane as usize;
-    let mut values = [0.0; 4];
-    for (i, value) in values.iter_mut().enumerate() {
-        // SAFETY: group < groups, and a group has 128 weights.
-        *value = unsafe { (*w.add(first + 32 * i)).to_f32() };
-    }
-    let [a, b, c, d] = values.map(f32::abs);
-    let exact = if EXACT {
-        reduce::warp(Max(a.max(b).max(c.max(d)))).0
-    } else {
-        reduce::warp(Sum((a + b) + (c + d))).0 * (1.0 / GROUP as f32)
-    };
-    let scale = F16::from_f32(exact);
-    let least = 0.5 * scale.to_f32();
+fn place_of_scale(group: u32, of_row: u32) -> usize {
+    scale_place(of_row, group / of_row, group % of_row)
+}
 
-    // values[i] of the warp are chunks 4i to 4i + 3, a byte of a ballot each. Lane j < 8 makes word j,
-    // of the ballots of i = 2(j mod 2) and the next.
-    let (mut zeros, mut ups) = ([0; 2], [0; 2]);
-    let mut wrong = !(scale.to_f32() < f32::INFINITY);
-    for (i, value) in values.into_iter().enumerate() {
-        let is_zero = !(value.abs() > least && least > 0.0);
-        let zero = warp::ballot(warp::FULL, is_zero);
-        let up = warp::ballot(warp::FULL, !is_zero && value > 0.0);
-        if lane % 2 == i as u32 / 2 {
-            (zeros[i % 2], ups[i % 2]) = (zero >> (4 * (lane & 6)), up >> (4 * (lane & 6)));
+/// Dense weights, and where what they become is written.
+#[derive(Clone, Copy)]
+pub(super) struct Dense<T> {
+    pub(super) w: *const T,
+    pub(super) codes: *mut u32,
+    pub(super) scales: *mut F16,
+    /// Counts groups that become nothing.
+    pub(super) refused: *mut u32,
+    /// Groups of a row.
+    pub(super) of_row: u32,
+}
+
+/// All groups of a tensor of `rows` rows: a warp a group of 16 rows.
+#[inline(always)]
+pub(super) fn quantise<T: Element, const EXACT: bool>(dense: Dense<T>, rows: u32) {
+    let at = thread::block_idx_x() * (thread::block_dim_x() / warp::SIZE) + warp::warp_id();
+    let (tile, group) = (at / dense.of_row, at % dense.of_row);
+    let first = tile * TENSOR_ROWS;
+    if first < rows {
+        let count = TENSOR_ROWS.min(rows - first);
+        dense.quantise::<EXACT>(first, count, group);
+    }
+}
+
+impl<T: Element> Dense<T> {
+    /// Group `group` of `count` rows of a tile, at least one, by a warp: so their scales, which lie in
+    /// one sector, are written together. The next row is under way while one is worked on.
+    #[inline(always)]
+    pub(super) fn quantise<const EXACT: bool>(self, first: u32, count: u32, group: u32) {
+        let lane = warp::lane_id();
+        let load = |row: u32| {
+            let at = ((row * self.of_row + group) as usize) * GROUP as usize + lane as usize;
+            // SAFETY: the row and the group exist, and a group has 128 weights.
+            let value = |i: usize| unsafe { (*self.w.add(at + 32 * i)).to_f32() };
+            [value(0), value(1), value(2), value(3)]
+        };
+        let mut mine = F16(0);
+        let mut ahead = load(first);
+        let mut row = 0;
+        while row < count {
+            let values = ahead;
+            if row + 1 < count {
+                ahead = load(first + row + 1);
+            }
+            let scale = self.quantise_group::<EXACT>(values, (first + row) * self.of_row + group);
+            if lane == row {
+                mine = scale;
+            }
+            row += 1;
         }
-        wrong |= EXACT && value != 0.0 && value.abs() != scale.to_f32();
-    }
-    if EXACT {
-        wrong = warp::vote_any(warp::FULL, wrong);
-    }
-    if lane < WORDS {
-        let chunk = |i: usize| spread(zeros[i] & 0xff) | spread(ups[i] & 0xff) << 1;
-        let word = chunk(0) | chunk(1) << 2;
-        // SAFETY: eight words a group, this warp's.
-        unsafe { *codes.add((group * WORDS + lane) as usize) = word }
-    }
-    if lane == 0 {
-        // SAFETY: a scale a group, this warp's; `refused` is only added to.
-        unsafe {
-            *scales.add(group as usize) = scale;
-            if wrong {
-                atomic::add(refused, 1_u32);
+        if lane < count {
+            // SAFETY: a scale a group, this warp's.
+            unsafe {
+                *self
+                    .scales
+                    .add(scale_place(self.of_row, first + lane, group)) = mine
             }
         }
+    }
+
+    /// The codes and the scale of group `group` of the tensor, of which a lane has every 32nd weight.
+    ///
+    /// * By the mean: `d = f16(mean|W|)`, `t = clamp(round_half_even(W/d), −1, 1)`. |W| > d/2 decides,
+    ///   as d/2 is exact in f32 and ½ itself rounds to 0.
+    /// * `EXACT`: the weights are ternary already, `d = max|W|` and `t = sign(W)`.
+    ///
+    /// Groups that f16 has no scale for, with NaN or an infinity in them, or not ternary where they
+    /// must be, are counted in `refused`.
+    #[inline(always)]
+    fn quantise_group<const EXACT: bool>(self, values: [f32; 4], group: u32) -> F16 {
+        let lane = warp::lane_id();
+        let [a, b, c, d] = values.map(f32::abs);
+        let exact = if EXACT {
+            reduce::warp(Max(a.max(b).max(c.max(d)))).0
+        } else {
+            reduce::warp(Sum((a + b) + (c + d))).0 * (1.0 / GROUP as f32)
+        };
+        let scale = F16::from_f32(exact);
+        let least = 0.5 * scale.to_f32();
+
+        // values[i] of the warp are chunks 4i to 4i + 3, a byte of a ballot each. Lane j < 8 makes word j,
+        // of the ballots of i = 2(j mod 2) and the next.
+        let mut wrong = !(scale.to_f32() < f32::INFINITY);
+        let mut of = |value: f32| {
+            let is_zero = !(value.abs() > least && least > 0.0);
+            let zero = warp::ballot(warp::FULL, is_zero);
+            let up = warp::ballot(warp::FULL, !is_zero && value > 0.0);
+            wrong |= EXACT && value != 0.0 && value.abs() != scale.to_f32();
+            (zero, up)
+        };
+        // One by one: in a loop they would go through local memory where this stands in one.
+        let (a, b, c, d) = (of(values[0]), of(values[1]), of(values[2]), of(values[3]));
+        let (first, second) = if lane % 2 == 0 { (a, b) } else { (c, d) };
+        if EXACT {
+            wrong = warp::vote_any(warp::FULL, wrong);
+        }
+        if lane < WORDS {
+            let chunk = |(zero, up): (u32, u32)| {
+                let byte = |ballot: u32| spread(ballot >> (4 * (lane & 6)) & 0xff);
+                byte(zero) | byte(up) << 1
+            };
+            let word = chunk(first) | chunk(second) << 2;
+            // SAFETY: eight words a group, this warp's.
+            unsafe { *self.codes.add((group * WORDS + lane) as usize) = word }
+        }
+        if lane == 0 && wrong {
+            // SAFETY: only added to.
+            unsafe { atomic::add(self.refused, 1_u32) };
+        }
+        scale
     }
 }
 
@@ -110,6 +163,7 @@ pub(super) fn from_two_bit(
     scales: *mut u16,
     refused: *mut u32,
     groups: u32,
+    of_row: u32,
 ) {
     let at = thread::index_1d();
     let (group, part) = (at / WORDS, at % WORDS);
@@ -133,7 +187,7 @@ pub(super) fn from_two_bit(
     unsafe {
         *codes.add(at as usize) = word;
         if part == 0 {
-            *scales.add(group as usize) = scale;
+            *scales.add(place_of_scale(group, of_row)) = scale;
             wrong |= !scale_is_right(scale);
         }
         if wrong {
@@ -150,6 +204,7 @@ pub(super) fn from_base3(
     scales: *mut u16,
     refused: *mut u32,
     groups: u32,
+    of_row: u32,
 ) {
     let at = thread::index_1d();
     let (group, part) = (at / WORDS, at % WORDS);
@@ -185,7 +240,7 @@ pub(super) fn from_base3(
         *codes.add(at as usize) = word;
         if part == 0 {
             let scale = u16::from(*packed.add(block)) | u16::from(*packed.add(block + 1)) << 8;
-            *scales.add(group as usize) = scale;
+            *scales.add(place_of_scale(group, of_row)) = scale;
             wrong |= !scale_is_right(scale);
         }
         if wrong {
@@ -211,7 +266,7 @@ fn code(codes: *const u32, group: u32, k: u32) -> u32 {
 fn to_packed(
     scales: *const u16,
     packed: *mut u16,
-    groups: u32,
+    [groups, of_row]: [u32; 2],
     halves: u32,
     of_codes: impl Fn(u32, u32) -> u32,
 ) {
@@ -223,7 +278,7 @@ fn to_packed(
     // SAFETY: half < halves of group < groups, this thread's to write.
     unsafe {
         let value = if half == 0 {
-            *scales.add(group as usize)
+            *scales.add(place_of_scale(group, of_row))
         } else {
             of_codes(group, half - 1) as u16
         };
@@ -233,29 +288,53 @@ fn to_packed(
 
 /// To two-bit packing: a warp a group.
 #[inline(always)]
-pub(super) fn to_two_bit(codes: *const u32, scales: *const u16, packed: *mut u16, groups: u32) {
-    to_packed(scales, packed, groups, TWO_BIT_HALVES, |group, half| {
-        let mut value = 0;
-        for k in 0..8 {
-            value |= code(codes, group, 8 * half + k) << (2 * k);
-        }
-        value
-    });
+pub(super) fn to_two_bit(
+    codes: *const u32,
+    scales: *const u16,
+    packed: *mut u16,
+    groups: u32,
+    of_row: u32,
+) {
+    to_packed(
+        scales,
+        packed,
+        [groups, of_row],
+        TWO_BIT_HALVES,
+        |group, half| {
+            let mut value = 0;
+            for k in 0..8 {
+                value |= code(codes, group, 8 * half + k) << (2 * k);
+            }
+            value
+        },
+    );
 }
 
 /// To base-3 packing: a warp a group.
 #[inline(always)]
-pub(super) fn to_base3(codes: *const u32, scales: *const u16, packed: *mut u16, groups: u32) {
-    to_packed(scales, packed, groups, BASE3_HALVES, |group, half| {
-        let byte = |first: u32| {
-            let mut value = 0;
-            for digit in 0..5 {
-                value = 3 * value + code(codes, group, first + 4 - digit);
-            }
-            value
-        };
-        byte(10 * half) | byte(10 * half + 5) << 8
-    });
+pub(super) fn to_base3(
+    codes: *const u32,
+    scales: *const u16,
+    packed: *mut u16,
+    groups: u32,
+    of_row: u32,
+) {
+    to_packed(
+        scales,
+        packed,
+        [groups, of_row],
+        BASE3_HALVES,
+        |group, half| {
+            let byte = |first: u32| {
+                let mut value = 0;
+                for digit in 0..5 {
+                    value = 3 * value + code(codes, group, first + 4 - digit);
+                }
+                value
+            };
+            byte(10 * half) | byte(10 * half + 5) << 8
+        },
+    );
 }
 
 /// Rows of Ŵ by token, a block a token. Tokens that are no row are counted in `refused`, and their

@@ -49,8 +49,8 @@ pub(super) fn input_gradient<T: Half>(weights: Weights, dy: *const T, dx: *mut T
                 unsafe {
                     for i in 0..4 {
                         words[i] = *weights.words(row + i as u32, group).add(g as usize);
-                        scales[i] = 0.5 * weights.double_scale(row + i as u32, group);
                     }
+                    scales = weights.four_scales(row, group);
                     for i in 0..2 {
                         let of_dy = first + g + 8 * i as u32;
                         if of_dy < m {

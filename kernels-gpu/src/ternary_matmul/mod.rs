@@ -15,12 +15,13 @@
 //!
 //! | entries | grid | takes |
 //! |---|---|---|
-//! | `…_quantise`, `…_exact` | a warp a group | dense weights, dense ternary weights |
+//! | `…_quantise`, `…_exact` | a warp a group of 16 rows | dense weights, dense ternary weights |
 //! | `…_from_…`, `…_to_…` | a thread a word, a warp a group | packed weights |
 //! | `…_embed` | a block a token | |
 //! | `…_forward1` | a warp a row of weights and a row of x | rung 1, any M |
 //! | `…_forward8` | a warp a row of weights and 8 rows of x | rung 2: a weight is unpacked once for 8 |
 //! | `…_tensor8`, `…_tensor32` | a block 16 rows of weights and 8 or 32 of x | f16 and bf16: rungs 3, 4: unpacked into fragments |
+//! | `…_fused` | a block 16 rows of dense weights (8 for f32), all rows of x | quantise and forward in one launch |
 //! | `…_dx1`, `…_dx8` | a block a group of columns, 1 or 8 rows of dy | rungs 1, 2 |
 //! | `…_dx_tensor` | a block a group of columns and 16 rows of dy | f16 and bf16, 4 divides N: rung 3 |
 //! | `…_dw` | a warp a group of columns and 8 rows of dW | rung 1, any M |
@@ -33,6 +34,8 @@ use crate::{Entry, Family};
 
 #[cfg(all(target_arch = "nvptx64", feature = "ternary-matmul"))]
 mod formats;
+#[cfg(all(target_arch = "nvptx64", feature = "ternary-matmul"))]
+mod fused;
 #[cfg(all(target_arch = "nvptx64", feature = "ternary-matmul"))]
 mod input_gradient;
 #[cfg(all(target_arch = "nvptx64", feature = "ternary-matmul"))]
@@ -169,12 +172,46 @@ const FORMATS: [Entry; 4] = [
     entry("ternary_matmul_to_base3", &[], &["STG"]),
 ];
 
-const ENTRIES: [Entry; 36] = {
-    let mut all = [FORMATS[0]; 36];
+/// Of `…_fused` on tensor cores: those of quantising, a barrier, those of `…_tensor32`.
+const FUSED_TENSOR: Counts = &[
+    ("shfl.sync.bfly", 5),
+    ("vote.sync.ballot", 8),
+    ("mma.sync", 32),
+    ("bar.warp.sync", 1),
+    ("bar.sync", 3),
+];
+
+const FUSED: [Entry; 3] = [
+    entry(
+        "ternary_matmul_fused_f32",
+        // Those of quantising, a barrier, those of `…_forward8`.
+        &[
+            ("shfl.sync.bfly", 45),
+            ("vote.sync.ballot", 8),
+            ("bar.sync", 1),
+        ],
+        &["VOTE", "FFMA"],
+    ),
+    entry(
+        "ternary_matmul_fused_f16",
+        FUSED_TENSOR,
+        &["VOTE", "HMMA", "PRMT", "LDG.E.128"],
+    ),
+    entry(
+        "ternary_matmul_fused_bf16",
+        FUSED_TENSOR,
+        &["VOTE", "HMMA", "PRMT", "LDG.E.128"],
+    ),
+];
+
+const ENTRIES: [Entry; 39] = {
+    let mut all = [FORMATS[0]; 39];
     let mut at = 0;
-    while at < 36 {
+    while at < 39 {
         all[at] = if at < 4 {
             FORMATS[at]
+        } else if at >= 36 {
+            FUSED[at - 36]
         } else if at >= 28 {
             TENSOR[at - 28]
         } else {
@@ -194,7 +231,7 @@ pub const FAMILY: Family = Family {
 #[cfg(all(target_arch = "nvptx64", feature = "ternary-matmul"))]
 mod kernels {
     use super::planar::Weights;
-    use super::{formats, input_gradient, scalar, tensor, weight_gradient};
+    use super::{formats, fused, input_gradient, scalar, tensor, weight_gradient};
     use crate::device::half::{Bf16, F16};
 
     /// One entry that reads weights, and what it takes besides.
@@ -219,16 +256,26 @@ mod kernels {
 
     macro_rules! quantise {
         ($name:ident($t:ty, $exact:literal)) => {
-            /// `groups` groups of 128 weights. Grid: ⌈groups / 8⌉ blocks of 256.
+            /// `rows` rows of `of_row` groups of 128 weights. Grid: a warp of 256 threads for each
+            /// group of a tile of 16 rows.
             #[unsafe(no_mangle)]
             pub unsafe extern "ptx-kernel" fn $name(
                 w: *const $t,
                 codes: *mut u32,
                 scales: *mut u16,
                 refused: *mut u32,
-                groups: u32,
+                rows: u32,
+                of_row: u32,
             ) {
-                formats::quantise::<$t, $exact>(w, codes, scales.cast::<F16>(), refused, groups);
+                let scales = scales.cast::<F16>();
+                let dense = formats::Dense {
+                    w,
+                    codes,
+                    scales,
+                    refused,
+                    of_row,
+                };
+                formats::quantise::<$t, $exact>(dense, rows);
             }
         };
     }
@@ -298,6 +345,33 @@ mod kernels {
         ternary_matmul_tensor32_bf16(Bf16, 4)
     }
 
+    macro_rules! fused {
+        ($($name:ident($t:ty) = $function:ident;)*) => {$(
+            /// Dense weights in, their image and the product out.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "ptx-kernel" fn $name(
+                w: *const f32,
+                codes: *mut u32,
+                scales: *mut u16,
+                refused: *mut u32,
+                groups: u32,
+                x: *const $t,
+                y: *mut $t,
+                m: u32,
+                n: u32,
+            ) {
+                let scales = scales.cast::<F16>();
+                let dense = formats::Dense { w, codes, scales, refused, of_row: groups };
+                fused::$function(dense, x, y, m, n);
+            }
+        )*};
+    }
+    fused! {
+        ternary_matmul_fused_f32(f32) = by_warps;
+        ternary_matmul_fused_f16(F16) = on_tensor_cores;
+        ternary_matmul_fused_bf16(Bf16) = on_tensor_cores;
+    }
+
     macro_rules! tensor_gradients {
         ($($t:ty { $dx:ident $dw:ident })*) => {$(
             with_weights!($dx(dy: *const $t, dx: *mut $t, m: u32, n: u32),
@@ -332,8 +406,9 @@ mod kernels {
                 scales: *mut u16,
                 refused: *mut u32,
                 groups: u32,
+                of_row: u32,
             ) {
-                formats::$function(packed, codes, scales, refused, groups);
+                formats::$function(packed, codes, scales, refused, groups, of_row);
             }
         };
     }
@@ -349,8 +424,9 @@ mod kernels {
                 scales: *const u16,
                 packed: *mut u16,
                 groups: u32,
+                of_row: u32,
             ) {
-                formats::$function(codes, scales, packed, groups);
+                formats::$function(codes, scales, packed, groups, of_row);
             }
         };
     }

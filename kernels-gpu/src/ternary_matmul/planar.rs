@@ -1,7 +1,9 @@
 //! Ternary weights as the kernels read them, and 4-element loads.
 //!
 //! Codes and scales lie in arrays of their own, so that both are aligned: `codes[N, K/128, 8]`,
-//! sixteen 2-bit codes a word, and `scales[N, K/128]`, f16. That is 2.125 bits a weight, as packed.
+//! sixteen 2-bit codes a word, and `scales[⌈N/16⌉, K/128, 16]`, f16. That is 2.125 bits a weight, as
+//! packed. Sixteen rows have their scales of a group in one sector, since a tile of a product on
+//! tensor cores has sixteen rows; there rows r and r + 8 are neighbours, as in a lane's fragment.
 //!
 //! A group is sixteen chunks of eight weights. Word `j` holds two of them, chunk `8(j mod 2) + ⌊j/2⌋`
 //! and the chunk four further on: so the words 2t and 2t + 1 have the chunks t, t + 4, t + 8, t + 12,
@@ -9,6 +11,7 @@
 //! 4i, of its second at 4i + 2: `word & 0x33333333` and `(word >> 2) & 0x33333333` have a chunk each, a
 //! code a nibble. A `prmt` takes four nibbles as byte numbers, and so looks four weights up at once.
 
+use crate::device::global::load4;
 use crate::device::half::{Bf16, Bf16x2, Element, F16, F16x2};
 use core::arch::asm;
 
@@ -94,10 +97,47 @@ impl Weights {
     /// It exists.
     #[inline(always)]
     pub(super) unsafe fn double_scale(self, row: u32, group: u32) -> f32 {
-        let at = row as usize * self.groups as usize + group as usize;
         // SAFETY: the caller's promise.
-        2.0 * unsafe { (*self.scales.add(at)).to_f32() }
+        2.0 * unsafe { (*self.scales.add(scale_place(self.groups, row, group))).to_f32() }
     }
+
+    /// Twice the scales of rows `g` and `g + 8` of tile `tile`, in one load. Of rows beyond the last
+    /// they are anything.
+    ///
+    /// # Safety
+    /// The tile has a row.
+    #[inline(always)]
+    pub(super) unsafe fn double_scales(self, tile: u32, g: u32, group: u32) -> [f32; 2] {
+        let at = scale_place(self.groups, 16 * tile + g, group);
+        // SAFETY: the array has whole tiles; the two are neighbours, the first at an even place.
+        let both = F16x2(unsafe { *self.scales.add(at).cast::<u32>() });
+        let (first, second) = both.to_f32();
+        [2.0 * first, 2.0 * second]
+    }
+
+    /// The scales of rows `row` to `row + 3`, in one load.
+    ///
+    /// # Safety
+    /// They exist, and `row` is a multiple of 4.
+    #[inline(always)]
+    pub(super) unsafe fn four_scales(self, row: u32, group: u32) -> [f32; 4] {
+        // Rows r and r + 8 of a tile are neighbours: 16 bytes hold four pairs.
+        let at = scale_place(self.groups, row & !8, group);
+        // SAFETY: the array has whole tiles, and four pairs begin at a multiple of 16 bytes.
+        let pairs: [u32; 4] = unsafe { load4(self.scales.add(at).cast::<u32>()) };
+        pairs.map(|pair| {
+            let (first, second) = F16x2(pair).to_f32();
+            if row & 8 == 0 { first } else { second }
+        })
+    }
+}
+
+/// Where the scale of a group of a row stands.
+#[inline(always)]
+pub(super) fn scale_place(groups: u32, row: u32, group: u32) -> usize {
+    let in_tile = 2 * (row % 8) + row / 8 % 2;
+    // Counted in 32 bits: there are at most 2²⁸ groups, and 2¹⁶ in each row that fills up the last tile.
+    (((row / 16) * groups + group) * 16 + in_tile) as usize
 }
 
 /// Four consecutive elements in one load or store.

@@ -86,7 +86,8 @@ pub(super) fn forward<T: Half, const TILES: usize>(
     let (lane, warp_id) = (warp::lane_id(), warp::warp_id());
     let warps = thread::block_dim_x() / warp::SIZE;
     let (g, t) = (lane / 4, lane % 4);
-    let row = thread::block_idx_x() * TENSOR_ROWS + g;
+    let tile_of_rows = thread::block_idx_x();
+    let row = tile_of_rows * TENSOR_ROWS + g;
     // What lies beyond the last row is computed from it, and not written.
     let rows = [row.min(n - 1), (row + 8).min(n - 1)];
     let width = weights.groups as usize * GROUP as usize;
@@ -96,14 +97,23 @@ pub(super) fn forward<T: Half, const TILES: usize>(
     while first < m {
         let mut sums = [[0.0; 4]; TILES];
         let mut group = warp_id;
-        while group < weights.groups {
-            // SAFETY: rows < n, group < groups; a lane has two of the eight words.
-            let (codes, scales) = unsafe {
-                (
+        // SAFETY: rows < n, group < groups; a lane has two of the eight words. Where there is no such
+        // group nothing is read.
+        let fetch = |group: u32| unsafe {
+            let mut of_group = ([Double(0, 0); 2], [0.0; 2]);
+            if group < weights.groups {
+                of_group = (
                     rows.map(|row| *weights.words(row, group).cast::<Double>().add(t as usize)),
-                    rows.map(|row| T::SCALE * 0.5 * weights.double_scale(row, group)),
-                )
-            };
+                    weights.double_scales(tile_of_rows, g, group),
+                );
+            }
+            of_group
+        };
+        // The next group is under way while this one is multiplied with.
+        let mut ahead = fetch(group);
+        while group < weights.groups {
+            let (codes, scales) = ahead;
+            ahead = fetch(group + warps);
             // No branch parts the lanes from here to the products; this is for what came before.
             warp::sync_warp(warp::FULL);
             let mut parts = [[0.0; 4]; TILES];
@@ -125,7 +135,8 @@ pub(super) fn forward<T: Half, const TILES: usize>(
             }
             for tile in 0..TILES {
                 for i in 0..4 {
-                    sums[tile][i] = fma(parts[tile][i], scales[i / 2], sums[tile][i]);
+                    let scale = T::SCALE * 0.5 * scales[i / 2];
+                    sums[tile][i] = fma(parts[tile][i], scale, sums[tile][i]);
                 }
             }
             group += warps;

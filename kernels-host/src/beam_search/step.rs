@@ -169,7 +169,7 @@ pub fn beam_step<T: Logit>(
     let width = 2 * k;
     let parts = match shape.parts {
         Some(count) => Parts::of(vocabulary, count),
-        None => Parts::choose(rows, vocabulary, width),
+        None => Parts::choose(device.limits(), rows, vocabulary, width),
     };
     let eos_arg = if eos.is_empty() {
         Arg::Null

@@ -107,6 +107,7 @@ impl Cuda {
             shared_per_block: attribute(
                 Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
             )?,
+            multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         };
         let (major, minor) = context.compute_capability().map_err(&describe)?;
         let targets: &[&str] = match (major, minor) {

@@ -61,8 +61,8 @@ pub struct Outputs<'a, T: Float> {
 pub enum Rung {
     /// Rung 1: a warp a query and head; every type, format and head size.
     Plain,
-    /// Rung 2: on the tensor cores; q in f16 or bf16, pages in bf16 or int8 with head sizes 64 and
-    /// 128, or in int4 with 128.
+    /// Rung 2: on the tensor cores; head sizes 64 and 128 (int4: 128), q in f16, or in bf16 over
+    /// pages that are not in f16.
     Tensor {
         /// Into how many parts a row's keys are cut, 1 to 128.
         splits: usize,
@@ -233,16 +233,15 @@ impl Problem {
 
 /// Parts that q and the weights are split into, if rung 2 takes the types and the head size.
 fn parts<T: Float>(format: Format, head_size: usize) -> Option<u32> {
-    let sizes: &[usize] = match format {
-        Format::F16 => &[],
-        Format::Bf16 | Format::Int8 => &[64, 128],
-        Format::Int4 => &[128],
-    };
-    match T::NAME {
-        _ if !sizes.contains(&head_size) => None,
-        "bf16" => Some(1),
+    match (format, T::NAME) {
+        (Format::Int4, _) if head_size != 128 => None,
+        _ if !matches!(head_size, 64 | 128) => None,
+        // Over f16 pages f16 numbers are multiplied, over all others bf16; bf16 goes beyond f16.
+        (Format::F16, "f16") => Some(1),
+        (Format::F16, _) => None,
+        (_, "bf16") => Some(1),
         // f16 is two bf16 numbers.
-        "f16" => Some(2),
+        (_, "f16") => Some(2),
         _ => None,
     }
 }
@@ -283,8 +282,7 @@ pub(crate) fn attend<T: Float>(
                     pages.format(),
                     problem.head_size
                 );
-                let must_be =
-                    "Plain, or q in f16 or bf16 over bf16 or int8 (D = 64, 128) or int4 (128)";
+                let must_be = "Plain, or D = 64 or 128 (int4: 128) and q in f16, or in bf16 over pages not in f16";
                 return Err(refuse("rung", got, must_be));
             };
             if !(1..=MAX_SPLITS as usize).contains(&splits) {

@@ -1,7 +1,7 @@
 //! A linear layer that is trained with ternary weights.
 
 use super::{TernaryWeights, forward, input_gradient, weight_gradient};
-use crate::{Buffer, Float, Result};
+use crate::{Buffer, Error, Float, Result};
 
 /// `y = x·Ŵᵀ`, where Ŵ is the ternary image of f32 weights W that an optimiser moves.
 ///
@@ -22,6 +22,16 @@ use crate::{Buffer, Float, Result};
 /// layer.update(|latent| latent.write(&[-0.5; 128]))?;
 /// layer.forward(&x, &mut y, 1)?;
 /// assert_eq!(y.to_vec()?, [-64.0]);
+///
+/// // A step: the gradients of dy, and the weights down that of theirs, with the next product.
+/// let dy = Buffer::from_slice(&device, &[2.0_f32])?;
+/// let mut dx = Buffer::uninit(&device, 128)?;
+/// let mut dw = Buffer::uninit(&device, 128)?;
+/// layer.backward(&x, &dy, Some(&mut dx), &mut dw, 1)?;
+/// assert_eq!((dx.to_vec()?[0], dw.to_vec()?[0]), (-1.0, 2.0));
+/// let step: Vec<f32> = dw.to_vec()?.iter().map(|g| -0.5 - 0.125 * g).collect();
+/// layer.update_forward(|latent| latent.write(&step), &x, &mut y, 1)?;
+/// assert_eq!(y.to_vec()?, [-96.0]);
 /// # Ok::<(), kernels_host::Error>(())
 /// ```
 #[derive(Debug)]
@@ -61,6 +71,26 @@ impl TernaryLinear {
         changed
     }
 
+    /// [`update`](TernaryLinear::update) and [`forward`](TernaryLinear::forward) in one launch.
+    ///
+    /// # Errors
+    /// Those of `change`, and of [`TernaryWeights::requantise_forward`]. When W has changed and the
+    /// product was refused, Ŵ still is its image.
+    pub fn update_forward<T: Float>(
+        &mut self,
+        change: impl FnOnce(&mut Buffer<f32>) -> Result<()>,
+        x: &Buffer<T>,
+        y: &mut Buffer<T>,
+        m: usize,
+    ) -> Result<()> {
+        let outcome = change(&mut self.latent)
+            .and_then(|()| self.weights.requantise_forward(&self.latent, x, y, m));
+        if outcome.is_err() {
+            self.weights.requantise(&self.latent)?;
+        }
+        outcome
+    }
+
     /// `y[M, N] = x[M, K]·Ŵᵀ`.
     ///
     /// # Errors
@@ -85,6 +115,18 @@ impl TernaryLinear {
         // Both are checked before either is launched.
         x.expect_shape("x", &[("M", m), ("K", k)])?;
         dw.expect_shape("dW", &[("N", n), ("K", k)])?;
+        let here = self.latent.device().id();
+        for (index, device) in [dy.device(), x.device(), dw.device()]
+            .into_iter()
+            .enumerate()
+        {
+            if device.id() != here {
+                return Err(Error::ForeignBuffer {
+                    entry: "TernaryLinear::backward".into(),
+                    index,
+                });
+            }
+        }
         if let Some(dx) = dx {
             input_gradient(&self.weights, dy, dx, m)?;
         }

@@ -132,6 +132,21 @@ pub fn forward<T: Float>(
 
 /// [`forward`] by given kernels.
 ///
+/// ```
+/// # use std::sync::Arc;
+/// use kernels_host::ternary_matmul::{Rung, TernaryWeights, forward_by};
+/// use kernels_host::{Buffer, Device, Vm};
+///
+/// let device: Arc<dyn Device> = Vm::new();
+/// let dense = Buffer::from_slice(&device, &[0.25_f32; 128])?;
+/// let weights = TernaryWeights::quantise(&dense, [1, 128])?;
+/// let x = Buffer::from_slice(&device, &[2.0_f32; 128])?;
+/// let mut y = Buffer::<f32>::uninit(&device, 1)?;
+/// forward_by(Rung::OneRow, &weights, &x, &mut y, 1)?;
+/// assert_eq!(y.to_vec()?, [64.0]);
+/// # Ok::<(), kernels_host::Error>(())
+/// ```
+///
 /// # Errors
 /// As there, and when the type does not have the rung.
 pub fn forward_by<T: Float>(
@@ -192,6 +207,21 @@ pub fn input_gradient<T: Float>(
 
 /// [`input_gradient`] by given kernels.
 ///
+/// ```
+/// # use std::sync::Arc;
+/// use kernels_host::ternary_matmul::{Rung, TernaryWeights, input_gradient_by};
+/// use kernels_host::{Buffer, Device, Vm};
+///
+/// let device: Arc<dyn Device> = Vm::new();
+/// let dense = Buffer::from_slice(&device, &[-0.25_f32; 128])?;
+/// let weights = TernaryWeights::quantise(&dense, [1, 128])?;
+/// let dy = Buffer::from_slice(&device, &[8.0_f32])?;
+/// let mut dx = Buffer::<f32>::uninit(&device, 128)?;
+/// input_gradient_by(Rung::EightRows, &weights, &dy, &mut dx, 1)?;
+/// assert_eq!(dx.to_vec()?, [-2.0; 128]);
+/// # Ok::<(), kernels_host::Error>(())
+/// ```
+///
 /// # Errors
 /// As there, and when the type or N does not have the rung.
 pub fn input_gradient_by<T: Float>(
@@ -246,6 +276,20 @@ pub fn weight_gradient<T: Float>(
 
 /// [`weight_gradient`] by given kernels.
 ///
+/// ```
+/// # use std::sync::Arc;
+/// use kernels_host::ternary_matmul::{Rung, weight_gradient_by};
+/// use kernels_host::{Buffer, Device, Vm};
+///
+/// let device: Arc<dyn Device> = Vm::new();
+/// let dy = Buffer::from_slice(&device, &[2.0_f32])?;
+/// let x = Buffer::from_slice(&device, &[0.5_f32; 128])?;
+/// let mut dw = Buffer::uninit(&device, 128)?;
+/// weight_gradient_by(Rung::EightRows, &dy, &x, &mut dw, [1, 1, 128])?;
+/// assert_eq!(dw.to_vec()?, [1.0; 128]);
+/// # Ok::<(), kernels_host::Error>(())
+/// ```
+///
 /// # Errors
 /// As there, and when the type or N does not have the rung.
 pub fn weight_gradient_by<T: Float>(
@@ -292,7 +336,7 @@ pub fn weight_gradient_by<T: Float>(
     )
 }
 
-fn check_rows(m: usize) -> Result<()> {
+pub(super) fn check_rows(m: usize) -> Result<()> {
     let most = i32::MAX as usize;
     if (1..=most).contains(&m) {
         Ok(())

@@ -1,11 +1,11 @@
 //! What is refused before a device hears of it.
 
 use kernels_host::beam_search::{BeamSearch, Beams, Kept, Rules, Shape, beam_step};
-use kernels_host::{Buffer, Device, Recorder};
+use kernels_host::{Buffer, Device, Error, Recorder};
 use std::sync::Arc;
 
 const ITEMS: usize = 2;
-const V: usize = 10;
+const V: usize = 40;
 
 /// Runs a step over buffers of `beams` beams, `spare` logits too many, on a recorder; what was
 /// refused, and what was launched.
@@ -52,9 +52,9 @@ fn rules_and_shapes_that_do_not_fit() {
             rules(|r| r.beams = 4),
             shape,
             0,
-            "`logits` holds 60 elements; 80",
+            "`logits` holds 240 elements; 320",
         ),
-        (good.clone(), shape, 1, "`logits` holds 61 elements; 60"),
+        (good.clone(), shape, 1, "`logits` holds 241 elements; 240"),
         (good.clone(), Shape { items: 0, ..shape }, 0, "`items` is 0"),
         (
             good.clone(),
@@ -114,34 +114,43 @@ fn rules_and_shapes_that_do_not_fit() {
     assert_eq!(launched, ["beam_expand_f32", "beam_merge", "beam_keep"]);
 }
 
+/// Whichever buffer is of another device, even one that only the last kernel would have seen.
 #[test]
 fn buffers_of_another_device() {
-    let recorder = Recorder::new();
-    let here: Arc<dyn Device> = recorder.clone();
-    let there: Arc<dyn Device> = Recorder::new();
-    let rules = Rules::new(1, 0);
-    let logits = Buffer::<f32>::uninit(&here, V).expect("allocated");
-    let eos = Buffer::from_slice(&here, &rules.eos).expect("allocated");
-    let now = Beams::start(&here, 1, 1).expect("allocated");
-    let mut next = Beams::uninit(&here, 1, 1).expect("allocated");
-    let mut parent = Buffer::uninit(&here, 1).expect("allocated");
-    let mut token = Buffer::uninit(&here, 1).expect("allocated");
-    // Only the last kernel would have seen it.
-    let mut score = Buffer::uninit(&there, 1).expect("allocated");
-    let kept = Kept {
-        beams: &mut next,
-        parent: &mut parent,
-        token: &mut token,
-        score: &mut score,
-    };
-    let shape = Shape {
-        items: 1,
-        vocabulary: V,
-        parts: None,
-    };
-    let refused = beam_step(&rules, shape, &logits, &eos, &now, kept).expect_err("foreign");
-    assert!(refused.to_string().contains("another device"), "{refused}");
-    assert!(recorder.launches().is_empty());
+    for parts in [None, Some(2)] {
+        for foreign in 0..11 {
+            let recorder = Recorder::new();
+            let here: Arc<dyn Device> = recorder.clone();
+            let there: Arc<dyn Device> = Recorder::new();
+            let at = |which| if which == foreign { &there } else { &here };
+            let beams = |first: usize| Beams {
+                acc: Buffer::uninit(at(first), 1).expect("allocated"),
+                length: Buffer::uninit(at(first + 1), 1).expect("allocated"),
+                finished: Buffer::uninit(at(first + 2), 1).expect("allocated"),
+            };
+            let rules = Rules::new(1, 0);
+            let logits = Buffer::<f32>::uninit(at(0), V).expect("allocated");
+            let eos = Buffer::from_slice(at(1), &rules.eos).expect("allocated");
+            let (now, mut next) = (beams(2), beams(5));
+            let kept = Kept {
+                beams: &mut next,
+                parent: &mut Buffer::uninit(at(8), 1).expect("allocated"),
+                token: &mut Buffer::uninit(at(9), 1).expect("allocated"),
+                score: &mut Buffer::uninit(at(10), 1).expect("allocated"),
+            };
+            let shape = Shape {
+                items: 1,
+                vocabulary: V,
+                parts,
+            };
+            let outcome = beam_step(&rules, shape, &logits, &eos, &now, kept);
+            assert!(
+                matches!(outcome, Err(Error::ForeignBuffer { .. })),
+                "buffer {foreign}: {outcome:?}"
+            );
+            assert!(recorder.launches().is_empty());
+        }
+    }
 }
 
 #[test]

@@ -215,3 +215,43 @@ fn nothing_to_do_is_done() {
             .all(|item| item.len() == 1 && item[0].tokens.is_empty())
     );
 }
+
+/// The prompt is no part of the length: after prompts of different lengths with the same last token
+/// a model that sees only that token gives the same hypotheses and scores.
+#[test]
+fn a_prompt_does_not_count_in_the_length() {
+    struct LastToken(Arc<dyn Device>);
+    impl Model<f32> for LastToken {
+        type Error = Error;
+        fn vocabulary(&self) -> usize {
+            7
+        }
+        fn logits(&mut self, turn: &Turn<'_>) -> Result<Buffer<f32>, Error> {
+            let mut logits = Vec::new();
+            for item in 0..turn.items() {
+                for beam in 0..turn.beams() {
+                    let history = turn.history(item, beam);
+                    let last = *history.last().expect("prompts have tokens") as usize;
+                    logits.extend((0..7).map(|token| ((last * 5 + token * 3) % 7) as f32 * 0.5));
+                }
+            }
+            Buffer::from_slice(&self.0, &logits)
+        }
+    }
+    let device: Arc<dyn Device> = Vm::new();
+    for alpha in [0.6, 2.0, -0.5] {
+        let rules = kernels_host::beam_search::Rules {
+            alpha,
+            max_new_tokens: 6,
+            ..kernels_host::beam_search::Rules::new(3, 0)
+        };
+        let search = BeamSearch::new(&device, rules).expect("good rules");
+        let long = vec![2; 50];
+        let found = search
+            .run(&mut LastToken(device.clone()), &[&[2], &long, &[5, 2]])
+            .expect("it runs");
+        assert!(!found[0].is_empty());
+        assert_eq!(found[0], found[1], "alpha {alpha}");
+        assert_eq!(found[0], found[2], "alpha {alpha}");
+    }
+}

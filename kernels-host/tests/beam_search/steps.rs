@@ -145,6 +145,14 @@ fn many_beams_and_more_beams_than_tokens() {
     }
 }
 
+/// Vocabularies of large models, also one that no vector divides.
+#[test]
+fn large_vocabularies() {
+    for (vocabulary, parts) in [(151_936, None), (151_935, Some(3)), (262_144, Some(1))] {
+        any_step::<bf16>(vocabulary as u64, [1, 3, vocabulary], parts.unwrap_or(0));
+    }
+}
+
 #[test]
 fn the_bits_are_the_same_on_every_schedule() {
     for parts in [1, 3] {
@@ -254,5 +262,99 @@ fn items_are_independent() {
         assert_eq!(got.parent, all.parent[beams.clone()]);
         assert_eq!(got.token, all.token[beams.clone()]);
         assert_eq!(got.score, all.score[beams]);
+    }
+}
+
+/// A row that is moved as a whole has the same log-probabilities: what raw logits have not.
+#[test]
+fn scores_are_log_probabilities() {
+    let mut case = item(
+        &[(-1.0, 1, false), (-1.5, 1, false)],
+        &[1.0, 2.0, 0.5],
+        &[9],
+        0.0,
+    );
+    let here = check(&case, None);
+    case.logits[3..].iter_mut().for_each(|logit| *logit += 64.0);
+    let there = check(&case, None);
+    assert_eq!((here.parent, here.token), (there.parent, there.token));
+}
+
+/// acc stays the raw sum whatever the penalty: the score of one step must not be the sum of the
+/// next.
+#[test]
+fn the_penalty_does_not_enter_the_sum() {
+    let beams = [(-4.0, 3, false), (-6.0, 7, false)];
+    let sums = |alpha| {
+        let got = check(&item(&beams, &[0.0], &[9], alpha), None);
+        let mut pairs: Vec<_> = got.parent.into_iter().zip(got.acc).collect();
+        pairs.sort_unstable();
+        pairs
+    };
+    let raw = sums(0.0);
+    // One token of probability 1: the sums are what they were.
+    assert_eq!(raw, [(0, (-4.0_f32).to_bits()), (1, (-6.0_f32).to_bits())]);
+    for alpha in [0.6, 1.5, -0.7] {
+        assert_eq!(sums(alpha), raw, "{alpha}");
+    }
+}
+
+/// Several tokens may end a beam; none of them before the least length.
+#[test]
+fn a_set_of_ends_and_a_least_length() {
+    let mut case = item(
+        &[(-1.0, 1, false), (-1.0, 3, false)],
+        &[3.0, 2.0, 1.0, 0.0],
+        &[0, 1],
+        0.0,
+    );
+    case.rules.min_length = 3;
+    let got = check(&case, None);
+    // The short beam may not take 0 and 1, and then they still have their share.
+    for (parent, token) in got.parent.iter().zip(&got.token) {
+        assert!(*parent == 1 || *token >= 2, "{got:?}");
+    }
+    assert_eq!(got.finished, [1, 1]);
+    case.rules.count_eos = false;
+    assert_eq!(check(&case, None).length, [3, 3]);
+}
+
+/// Beams with the same logits and the same sum tie exactly, wherever their rows begin: with an odd
+/// vocabulary at every place of a sector. The best token of each is kept, lower parents first.
+fn equal_rows_tie<T: Logit + Element>(beams: usize, vocabulary: usize, parts: Option<usize>) {
+    let mut rng = Rng::new(vocabulary as u64);
+    let mut row: Vec<f32> = (0..vocabulary).map(|_| rng.normal() as f32).collect();
+    // Not so probable that its logarithm would hide the row's sum.
+    row[vocabulary / 2] = 6.0;
+    let of_beam = (-1.0, 1, false);
+    let case = item(&vec![of_beam; beams], &row, &[0], 0.6);
+    let case = BeamStep::<T> {
+        items: case.items,
+        vocabulary: case.vocabulary,
+        logits: case
+            .logits
+            .iter()
+            .map(|x| T::from_f64(f64::from(*x)))
+            .collect(),
+        acc: case.acc,
+        length: case.length,
+        finished: case.finished,
+        rules: case.rules,
+    };
+    let got = check(&case, parts);
+    let expected: Vec<i32> = (0..beams as i32).collect();
+    assert_eq!(got.parent, expected, "{vocabulary} {parts:?}");
+    assert_eq!(got.token, vec![vocabulary as i32 / 2; beams]);
+    assert!(got.acc.iter().all(|acc| *acc == got.acc[0]), "{got:?}");
+}
+
+#[test]
+fn equal_rows_tie_wherever_they_begin() {
+    for parts in [None, Some(2)] {
+        for vocabulary in [3, 41, 2049, 4101] {
+            equal_rows_tie::<f32>(8, vocabulary, parts);
+            equal_rows_tie::<bf16>(16, vocabulary, parts);
+        }
+        equal_rows_tie::<f16>(16, 8713, parts);
     }
 }

@@ -3,7 +3,9 @@
 use crate::case::{Answer, Case, Number, Plan, plans, right};
 use half::{bf16, f16};
 use kernels_host::attention::Window;
-use kernels_host::flash_attention_backward::{Gradients, Inputs, flash_attention_backward};
+use kernels_host::flash_attention_backward::{
+    Accumulation, Gradients, Inputs, flash_attention_backward_by,
+};
 use kernels_host::{Buffer, Call, Device, Error, Recorder, Result, Vm};
 use proptest::prelude::*;
 use reference::attention::{Delta, Method, Saved, backward};
@@ -34,6 +36,16 @@ pub(crate) fn run<T: Number>(
     d_o: &[T],
     device: &Arc<dyn Device>,
 ) -> Result<Answers<T>> {
+    run_by(Accumulation::Ordered, case, saved, d_o, device)
+}
+
+pub(crate) fn run_by<T: Number>(
+    accumulation: Accumulation,
+    case: &Case<T>,
+    saved: &Answer<T>,
+    d_o: &[T],
+    device: &Arc<dyn Device>,
+) -> Result<Answers<T>> {
     let read = |values: &[T]| Buffer::from_slice(device, values);
     let poisoned = |len: usize| Buffer::from_slice(device, &vec![T::from_f64(f64::NAN); len]);
     let (q, k, v) = (read(&case.q)?, read(&case.k)?, read(&case.v)?);
@@ -55,7 +67,8 @@ pub(crate) fn run<T: Number>(
             dk: &mut dk,
             dv: &mut dv,
         };
-        flash_attention_backward(shape, &case.plan.options, inputs, gradients)
+        let options = &case.plan.options;
+        flash_attention_backward_by(accumulation, shape, options, inputs, gradients)
     })?;
     Ok([dq.to_vec()?, dk.to_vec()?, dv.to_vec()?])
 }
@@ -67,6 +80,12 @@ fn on_vm<T: Number>(case: &Case<T>, saved: &Answer<T>, d_o: &[T]) -> Answers<T> 
 
 fn check_with<T: Number>(case: &Case<T>, saved: &Answer<T>, d_o: &[T]) -> Answers<T> {
     let got = on_vm(case, saved, d_o);
+    judge(case, saved, d_o, &got);
+    got
+}
+
+/// Holds gradients against the oracle's.
+pub(crate) fn judge<T: Number>(case: &Case<T>, saved: &Answer<T>, d_o: &[T], got: &Answers<T>) {
     let expected = case.with_batch(|batch| {
         let saved = Saved {
             lse: &saved.lse,
@@ -78,7 +97,6 @@ fn check_with<T: Number>(case: &Case<T>, saved: &Answer<T>, d_o: &[T]) -> Answer
     right(&case.plan, "dq", &expected.dq, &got[0]);
     right(&case.plan, "dk", &expected.dk, &got[1]);
     right(&case.plan, "dv", &expected.dv, &got[2]);
-    got
 }
 
 pub(crate) fn gradient<T: Number>(plan: &Plan, seed: u64) -> Vec<T> {

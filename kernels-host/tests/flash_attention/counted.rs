@@ -144,7 +144,11 @@ fn counted<T: Number>(plan: &Plan) -> Vec<Launched> {
 }
 
 /// The sum, over the lines of PTX that hold an instruction, of something counted.
-fn sum(launched: &Launched, instruction: &str, of: impl Fn(&simt::count::Counts) -> u64) -> u64 {
+pub(crate) fn sum(
+    launched: &Launched,
+    instruction: &str,
+    of: impl Fn(&simt::count::Counts) -> u64,
+) -> u64 {
     let counters = launched.report.counters.as_ref().expect("counted");
     let lines = counters
         .lines

@@ -26,3 +26,4 @@ mod counted;
 mod forward;
 mod refusals;
 mod traps;
+mod unordered;

@@ -21,6 +21,7 @@ const SHAPE: PageShape = PageShape {
 };
 
 /// What the kernels wrote, a vector at a time.
+#[derive(Debug, PartialEq)]
 enum Written {
     Halves(Vec<f64>),
     Int8(Vec<i8>, Vec<f16>),
@@ -58,7 +59,18 @@ fn run<T: Number>(
     slots: &[usize],
     rope: Option<Turn<'_>>,
 ) -> (Written, Written) {
-    let device: Arc<dyn Device> = Vm::new();
+    run_on(Vm::new(), format, head_size, k, v, slots, rope)
+}
+
+fn run_on<T: Number>(
+    device: Arc<dyn Device>,
+    format: Format,
+    head_size: usize,
+    k: &[T],
+    v: &[T],
+    slots: &[usize],
+    rope: Option<Turn<'_>>,
+) -> (Written, Written) {
     let shape = PageShape { head_size, ..SHAPE };
     let mut pages = Pages::uninit(&device, shape, format).unwrap();
     let slots = Slots::new(&device, &shape, slots).unwrap();
@@ -189,6 +201,27 @@ fn what_cannot_be_stored_has_the_scale_nan() {
         );
     }
     assert!(zero[..4].iter().all(|zero| zero.is_finite()));
+}
+
+#[test]
+fn the_same_bits_on_every_schedule() {
+    let slots: Vec<usize> = (0..15).rev().collect();
+    let mut rng = Rng::new(5);
+    let x = vectors::<f32>(&mut rng, slots.len() * SHAPE.heads, 64);
+    for format in Format::ALL {
+        let on = |seed| {
+            let vm = Vm::new();
+            vm.set_options(simt::Options {
+                seed,
+                explore: seed > 0,
+                ..simt::Options::default()
+            });
+            run_on(vm, format, 64, &x, &x, &slots, None)
+        };
+        let first = on(0);
+        assert_eq!(on(1), first, "{format:?}");
+        assert_eq!(on(2), first, "{format:?}");
+    }
 }
 
 /// Rotated keys are right by the oracle's decision; values are not rotated.

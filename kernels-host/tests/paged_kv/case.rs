@@ -377,12 +377,12 @@ pub(crate) fn right<T: Element>(
 
 /// The rungs that take a type over a format and head size.
 pub(crate) fn rungs<T: Number>(plan: &Plan) -> Vec<Rung> {
-    let sizes: &[usize] = match plan.format {
-        Format::F16 => &[],
-        Format::Bf16 | Format::Int8 => &[64, 128],
-        Format::Int4 => &[128],
-    };
-    let fits = T::NAME != "f32" && sizes.contains(&plan.head_size);
+    let fits = (plan.head_size == 128 || plan.head_size == 64 && plan.format != Format::Int4)
+        && match T::NAME {
+            "f16" => true,
+            "bf16" => plan.format != Format::F16,
+            _ => false,
+        };
     let tensor = [1, 3].map(|splits| Rung::Tensor { splits });
     let tensor = tensor.into_iter().filter(|_| fits);
     std::iter::once(Rung::Plain).chain(tensor).collect()

@@ -41,10 +41,13 @@ fn tensor_flops(counters: &Counters) -> u64 {
 /// q, o, lse, and four bytes of the block table for a key and KV head.
 #[test]
 fn keys_and_values_are_read_once() {
-    for format in [Format::Bf16, Format::Int8, Format::Int4] {
+    for format in Format::ALL {
         let mut plan = Plan::new(format, 128, 1000);
         (plan.kv_heads, plan.group, plan.page) = (2, 8, 16);
-        let counters = counted::<bf16>(&plan);
+        let counters = match format {
+            Format::F16 => counted::<f16>(&plan),
+            _ => counted::<bf16>(&plan),
+        };
         let whole = cache_bytes(&plan, 1000);
         let load = counters.total.global.load;
         let besides = (2 * 16 * 128 + 4 * 2 * 1000 + 64 * 2) as u64;

@@ -1,6 +1,6 @@
 //! Greedy acceptance: the oracle, plain greedy decoding, renumberings, and the traps by name.
 
-use crate::token_tree;
+use crate::{scheduled, token_tree};
 use half::{bf16, f16};
 use kernels_host::attention::Float;
 use kernels_host::paged_kv::{PageShape, Slots};
@@ -16,7 +16,16 @@ use std::sync::Arc;
 
 /// One launch for all the trees.
 fn walks<T: Float>(trees: &[TokenTree], rows: &[T], vocabulary: usize, stop: &[i32]) -> Vec<Walk> {
-    let device: Arc<dyn Device> = Vm::new();
+    walks_on(Vm::new(), trees, rows, vocabulary, stop)
+}
+
+fn walks_on<T: Float>(
+    device: Arc<dyn Device>,
+    trees: &[TokenTree],
+    rows: &[T],
+    vocabulary: usize,
+    stop: &[i32],
+) -> Vec<Walk> {
     let trees = Trees::new(&device, trees).unwrap();
     let rows = Buffer::from_slice(&device, rows).unwrap();
     let stop = Buffer::from_slice(&device, stop).unwrap();
@@ -149,6 +158,24 @@ fn adding_nodes_never_shortens_the_text() {
             let length = walk.nodes.len() + usize::from(walk.bonus.is_some());
             assert!(length >= *before);
             *before = length;
+        }
+    }
+}
+
+/// With vocabularies of several warps' reads a row, and of less than one.
+#[test]
+fn the_same_walks_on_every_schedule() {
+    for vocabulary in [5, 700] {
+        let mut rng = Rng::new(77);
+        let cases: Vec<TreeWalk<f16>> = (0..6)
+            .map(|nodes| TreeWalk::with_size(&mut rng, 4 * nodes, vocabulary))
+            .collect();
+        let trees: Vec<TokenTree> = cases.iter().map(|case| token_tree(&case.tree)).collect();
+        let rows: Vec<f16> = cases.iter().flat_map(|case| case.logits.clone()).collect();
+        let on = |seed| walks_on(scheduled(seed), &trees, &rows, vocabulary, &[1]);
+        let first = on(0);
+        for seed in 1..4 {
+            assert_eq!(on(seed), first, "V = {vocabulary}, seed {seed}");
         }
     }
 }

@@ -8,8 +8,21 @@ mod runs;
 mod sampling;
 
 use kernels_host::tree_verify::TokenTree;
+use kernels_host::{Device, Vm};
 use reference::cases::Rng;
 use reference::tree::Tree;
+use std::sync::Arc;
+
+/// A machine in its usual order, or with a seed in a random one.
+fn scheduled(seed: u64) -> Arc<dyn Device> {
+    let vm = Vm::new();
+    vm.set_options(simt::Options {
+        seed,
+        explore: seed > 0,
+        ..simt::Options::default()
+    });
+    vm
+}
 
 /// The same tree for the kernels.
 fn token_tree(tree: &Tree) -> TokenTree {

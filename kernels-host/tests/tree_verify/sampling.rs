@@ -1,14 +1,13 @@
 //! Sampling acceptance: walks against the oracle, and the distribution of what comes out.
 
-use crate::{parents, random_parents, token_tree};
+use crate::{parents, random_parents, scheduled, token_tree};
+use kernels_host::Buffer;
 use kernels_host::tree_verify::{Logits, Sampling, TokenTree, Trees, Walk, accept_sampled};
-use kernels_host::{Buffer, Device, Vm};
 use reference::View;
 use reference::cases::Rng;
 use reference::numbers::{DType, Precision};
 use reference::tree::{self, Accepted, Tree};
 use std::collections::HashSet;
-use std::sync::Arc;
 
 struct Batch {
     trees: Vec<TokenTree>,
@@ -22,13 +21,7 @@ struct Batch {
 
 impl Batch {
     fn run(&self, seed: u64) -> Vec<Walk> {
-        let vm = Vm::new();
-        vm.set_options(simt::Options {
-            seed,
-            explore: seed > 0,
-            ..simt::Options::default()
-        });
-        let device: Arc<dyn Device> = vm;
+        let device = scheduled(seed);
         let trees = Trees::new(&device, &self.trees).unwrap();
         let rows = Buffer::from_slice(&device, &self.rows).unwrap();
         let draft = self.draft.as_ref();

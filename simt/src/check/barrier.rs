@@ -2,7 +2,7 @@
 //! that disagree. A barrier that is never completed is a dead-lock, which stops the program.
 
 use super::Checker;
-use super::finding::{Log, Raw, RawSide};
+use super::finding::{Log, Mistake, Raw, RawSide};
 use crate::exec::observer::At;
 
 /// One arrival at a barrier.
@@ -30,7 +30,12 @@ pub(crate) fn complete(log: &mut Log, id: u32, arrivals: &[Arrival]) {
         let earlier = arrivals[..n].iter().filter(one_warp);
         let mut aligned = earlier.filter(|a| a.aligned || later.aligned);
         if let Some(first) = aligned.next() {
-            let cause = (later.at.pc, first.at.pc, Checker::Barrier, "apart");
+            let cause = (
+                later.at.pc,
+                first.at.pc,
+                Checker::Barrier,
+                Mistake::BarrierApart,
+            );
             log.add(cause, || {
                 let lanes = |a: &Arrival| format!("{} lanes arrive", a.at.mask.count_ones());
                 Raw {
@@ -48,7 +53,12 @@ pub(crate) fn complete(log: &mut Log, id: u32, arrivals: &[Arrival]) {
         return;
     };
     if let Some(other) = arrivals.iter().find(|a| a.count != first.count) {
-        let cause = (other.at.pc, first.at.pc, Checker::Barrier, "counts");
+        let cause = (
+            other.at.pc,
+            first.at.pc,
+            Checker::Barrier,
+            Mistake::BarrierCounts,
+        );
         log.add(cause, || {
             let waits = |a: &Arrival| match a.count {
                 Some(count) => format!("arrives for {count} threads"),

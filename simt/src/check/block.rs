@@ -3,6 +3,7 @@
 use super::barrier::Arrival;
 use super::clocks::Clocks;
 use super::copies::Copies;
+use super::proxy::Proxy;
 use super::values::Values;
 use super::{cluster, global, shared};
 use crate::lower::program::Program;
@@ -23,6 +24,8 @@ pub(crate) struct BlockState {
     pub(crate) values: Vec<Values>,
     /// By rank.
     pub(crate) copies: Vec<Copies>,
+    /// By rank.
+    pub(crate) proxies: Vec<Proxy>,
     /// The barrier of the cluster.
     pub(crate) barrier: cluster::Barrier,
     /// Accesses of other blocks, by rank.
@@ -62,6 +65,7 @@ impl Blocks {
                 state.arrivals.iter_mut().for_each(Vec::clear);
                 state.values.iter_mut().for_each(Values::restart);
                 state.copies.fill_with(Copies::default);
+                state.proxies.iter_mut().for_each(Proxy::restart);
                 state.barrier = cluster::Barrier::default();
                 state.visits.fill_with(cluster::Visits::default);
                 state.live.fill(threads);
@@ -74,6 +78,7 @@ impl Blocks {
                 arrivals: vec![Vec::new(); barriers],
                 values: (0..warps * size).map(|_| Values::new(program)).collect(),
                 copies: each.clone().map(|_| Copies::default()).collect(),
+                proxies: each.clone().map(|_| Proxy::default()).collect(),
                 barrier: cluster::Barrier::default(),
                 visits: each.map(|_| cluster::Visits::default()).collect(),
                 live: vec![threads; size as usize],

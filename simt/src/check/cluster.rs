@@ -3,7 +3,7 @@
 
 use super::Checker;
 use super::clocks::{Clocks, When};
-use super::finding::{Log, Raw, RawSide};
+use super::finding::{Log, Mistake, Raw, RawSide};
 use crate::exec::observer::{AccessEvent, At};
 use crate::exec::step::bits;
 use crate::exec::warp::Shape;
@@ -122,7 +122,8 @@ impl Visits {
             if own.clone().any(|warp| clocks.before(*when, warp, 0)) {
                 continue;
             }
-            log.add((visit.pc, at.pc, Checker::SharedRace, "ended"), || Raw {
+            let cause = (visit.pc, at.pc, Checker::SharedRace, Mistake::BlockEnds);
+            log.add(cause, || Raw {
                 message: "a block ends while another of its cluster may use its shared memory"
                     .to_owned(),
                 usual_cause: "no `cluster.sync()` after the last access to distributed shared \

@@ -3,7 +3,7 @@
 //! must not be written before.
 
 use super::Checker;
-use super::finding::{Log, Raw, RawSide};
+use super::finding::{Log, Mistake, Raw, RawSide};
 use crate::exec::observer::{AccessEvent, At};
 use crate::exec::step::bits;
 use crate::lower::program::Access;
@@ -168,7 +168,11 @@ impl Copies {
         let Some(copy) = self.flying.iter().find(overlaps) else {
             return;
         };
-        let kind = if reads { "read" } else { "written" };
+        let (kind, mistake) = if reads {
+            ("read", Mistake::ReadInFlight)
+        } else {
+            ("written", Mistake::WrittenInFlight)
+        };
         let (way, usual_cause) = match copy.kind {
             Kind::Group => (
                 "to",
@@ -185,7 +189,7 @@ impl Copies {
                 "no `cp.async.bulk.wait_group.read` before the buffer is filled again",
             ),
         };
-        log.add((at.pc, copy.pc, Checker::Copies, kind), || Raw {
+        log.add((at.pc, copy.pc, Checker::Copies, mistake), || Raw {
             message: format!(
                 "shared memory is {kind} while an asynchronous copy {way} it is in flight"
             ),

@@ -22,11 +22,45 @@ pub struct Side {
     pub place: Place,
 }
 
+/// What kind of mistake it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mistake {
+    /// A value that was never written decides something.
+    Unwritten,
+    /// A value shuffled from a lane that takes no part decides something.
+    Shuffled,
+    /// Two writes of the same bytes, which nothing orders: the result is the same.
+    SameValue,
+    /// Two writes that nothing orders.
+    TwoWrites,
+    /// A read, and an earlier write that is not ordered before it.
+    ReadAfterWrite,
+    /// A write, and an earlier read that is not ordered before it.
+    WriteAfterRead,
+    /// A block of a cluster ends while others may use its shared memory.
+    BlockEnds,
+    /// Lanes of one warp arrive at a barrier at different instructions.
+    BarrierApart,
+    /// Those who arrive at a barrier disagree on their number.
+    BarrierCounts,
+    /// A mask leaves out lanes that execute its instruction.
+    Unnamed,
+    /// Shared memory is read while a copy is in flight to it.
+    ReadInFlight,
+    /// Shared memory is written while a copy is in flight to or from it.
+    WrittenInFlight,
+    /// An asynchronous operation follows an ordinary write without a proxy fence.
+    Unfenced,
+}
+
 /// A mistake in a program that ran on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Who found it.
     pub checker: Checker,
+    /// What kind of mistake it is.
+    pub mistake: Mistake,
     /// The kernel.
     pub kernel: String,
     /// One sentence.
@@ -65,11 +99,8 @@ pub(crate) struct Raw {
     pub(crate) sides: Vec<RawSide>,
 }
 
-/// The kind of a race that changes nothing.
-pub(crate) const SAME_VALUE: &str = "two writes of one value";
-
 /// What makes two findings one: the checker, the kind of mistake, and where.
-pub(crate) type Cause = (u32, u32, Checker, &'static str);
+pub(crate) type Cause = (u32, u32, Checker, Mistake);
 
 /// Findings of one worker.
 #[derive(Debug, Default)]
@@ -109,7 +140,7 @@ impl Log {
         let each = self
             .0
             .into_iter()
-            .map(|((_, _, checker, kind), (times, raw))| {
+            .map(|((_, _, checker, mistake), (times, raw))| {
                 let side = |s: RawSide| Side {
                     what: s.what,
                     thread: Thread {
@@ -120,12 +151,13 @@ impl Log {
                 };
                 Finding {
                     checker,
+                    mistake,
                     kernel: program.name().to_owned(),
                     message: raw.message,
                     sides: raw.sides.into_iter().map(side).collect(),
                     usual_cause: raw.usual_cause.to_owned(),
                     times,
-                    benign: kind == SAME_VALUE,
+                    benign: mistake == Mistake::SameValue,
                 }
             });
         each.collect()

@@ -2,7 +2,7 @@
 //! A lane that is named and never comes is a dead-lock, which stops the program.
 
 use super::Checker;
-use super::finding::{Log, Raw, RawSide};
+use super::finding::{Log, Mistake, Raw, RawSide};
 use crate::exec::observer::At;
 
 /// Checks an operation that runs for the lanes of `at.mask`.
@@ -11,7 +11,7 @@ pub(crate) fn check(log: &mut Log, at: At, member: u32) {
     if unnamed == 0 {
         return;
     }
-    log.add((at.pc, 0, Checker::Mask, "unnamed"), || Raw {
+    log.add((at.pc, 0, Checker::Mask, Mistake::Unnamed), || Raw {
         message: format!(
             "the mask {member:#010x} leaves out lanes {unnamed:#010x} that execute it"
         ),

@@ -14,11 +14,12 @@ pub(crate) mod copies;
 pub(crate) mod finding;
 pub(crate) mod global;
 pub(crate) mod mask;
+pub(crate) mod proxy;
 pub(crate) mod race;
 pub(crate) mod shared;
 pub(crate) mod values;
 
-pub use finding::{Finding, Side};
+pub use finding::{Finding, Mistake, Side};
 
 use serde::Serialize;
 use std::fmt;
@@ -42,11 +43,14 @@ pub enum Checker {
     Mask,
     /// Shared memory used while an asynchronous copy to it is in flight.
     Copies,
+    /// Bulk copies and `wgmma` on shared memory that ordinary instructions wrote, without
+    /// `fence.proxy.async` between.
+    Proxy,
 }
 
 impl Checker {
     /// Every checker.
-    pub const ALL: [Checker; 7] = [
+    pub const ALL: [Checker; 8] = [
         Checker::Uninitialised,
         Checker::SharedRace,
         Checker::GlobalRace,
@@ -54,6 +58,7 @@ impl Checker {
         Checker::Shuffle,
         Checker::Mask,
         Checker::Copies,
+        Checker::Proxy,
     ];
 
     /// Its name in lists of checkers.
@@ -66,6 +71,7 @@ impl Checker {
             Checker::Shuffle => "shuffle",
             Checker::Mask => "mask",
             Checker::Copies => "copies",
+            Checker::Proxy => "proxy",
         }
     }
 }

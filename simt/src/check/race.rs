@@ -6,10 +6,10 @@ use super::Checker;
 use super::cell::Entry;
 use super::cells::Conflict;
 use super::cluster::Clusters;
-use super::finding::{Log, Raw, RawSide, SAME_VALUE};
+use super::finding::{Log, Mistake, Raw, RawSide};
 use crate::exec::misc::value;
 use crate::exec::observer::AccessEvent;
-use crate::lower::program::{Access, MemoryOp, Order, Program, Scope};
+use crate::lower::program::{Access, MemoryOp, Op, Order, Program, Scope};
 
 /// The instructions of a program that access memory, numbered, so that a number fits a record.
 #[derive(Debug)]
@@ -78,20 +78,32 @@ pub(crate) fn bytes_of_word(word: u64, start: u64, end: u64) -> u32 {
     (1 << high) - (1 << low)
 }
 
-/// The bits of one word that a lane is about to store, if they are plain to see.
+/// The bytes of the word at `offset` that a lane is about to store, if they are plain to see;
+/// zero where it stores none.
 fn stored(event: &AccessEvent<'_>, lane: usize, offset: u64) -> Option<u32> {
     if event.op.access != Access::Store {
         return None;
     }
-    let size = event.op.ty.bytes();
+    let size = u64::from(event.op.ty.bytes());
     if size > 8 {
         return None;
     }
-    let at = offset.checked_sub(event.offsets[lane] & !3)?;
-    let k = at / u64::from(size.max(4));
-    let reg = (*event.op.registers.get(k as usize)?)?;
-    let bits = value(event.registers, reg, lane);
-    Some((bits >> (8 * (at % u64::from(size.max(4))))) as u32)
+    let mut word = 0;
+    for byte in 0..4 {
+        let Some(at) = (offset + byte).checked_sub(event.offsets[lane]) else {
+            continue;
+        };
+        if let Some(register) = event.op.registers.get((at / size) as usize) {
+            let bits = value(event.registers, (*register)?, lane) >> (8 * (at % size));
+            word |= (bits as u32 & 0xff) << (8 * byte);
+        }
+    }
+    Some(word)
+}
+
+/// Ones for the bits of the bytes that are named by one bit each.
+fn bits_of_bytes(bytes: u32) -> u32 {
+    (0..4).fold(0, |bits, k| bits | (((bytes >> k) & 1) * 0xff) << (8 * k))
 }
 
 /// What a word holds before the access.
@@ -138,24 +150,34 @@ pub(crate) fn report(
     let other_pc = sites.pc(with.op);
     let both = *with_write && event.op.access == Access::Store && other.access == Access::Store;
     let mut same = false;
-    // The sizes must agree for values to be compared; bytes and halves are left alone.
-    if both && event.op.ty.bytes() >= 4 && event.op.ty.bytes() == other.ty.bytes() {
+    // Matrix stores give each lane's row what other lanes hold: what is stored is not plain to see.
+    if both && matches!(program.code[event.at.pc as usize].op, Op::Memory(_)) {
+        let its_lane = (with.when.thread % 32) as usize;
+        let its_start = event.offsets[its_lane];
         let one_instruction = other_pc == event.at.pc
             && with.when.thread / 32 == new.when.thread / 32
             && with.block == new.block
-            && with.when.clock == new.when.clock;
+            && with.when.clock == new.when.clock
+            && event.at.mask >> its_lane & 1 != 0
+            && (offset..offset + 4).contains(&its_start.max(offset))
+            && its_start + u64::from(event.bytes) > offset;
         let its = if one_instruction {
-            stored(event, (with.when.thread % 32) as usize, offset)
+            stored(event, its_lane, offset)
         } else {
             held(event, offset)
         };
-        same = its.is_some() && its == stored(event, lane, offset);
+        // Only the bytes that both write are in question.
+        let shared = bits_of_bytes(with.bytes & new.bytes);
+        let differ = its
+            .zip(stored(event, lane, offset))
+            .map(|(a, b)| (a ^ b) & shared);
+        same = differ == Some(0);
     }
-    let kind = match (with_write, writes(event.op)) {
-        _ if same => SAME_VALUE,
-        (true, true) => "two writes",
-        (true, false) => "a read and an earlier write",
-        (false, _) => "a write and an earlier read",
+    let (mistake, kind) = match (with_write, writes(event.op)) {
+        _ if same => (Mistake::SameValue, "two writes of one value"),
+        (true, true) => (Mistake::TwoWrites, "two writes"),
+        (true, false) => (Mistake::ReadAfterWrite, "a read and an earlier write"),
+        (false, _) => (Mistake::WriteAfterRead, "a write and an earlier read"),
     };
     let between = if with.block != new.block {
         "of different blocks"
@@ -164,7 +186,7 @@ pub(crate) fn report(
     } else {
         "of one warp"
     };
-    let cause = (event.at.pc, other_pc, checker, kind);
+    let cause = (event.at.pc, other_pc, checker, mistake);
     log.add(cause, || {
         let place = match event.allocation {
             Some(a) => format!("byte {offset} of `{}`", a.label),

@@ -6,7 +6,7 @@
 //! unknown result.
 
 use super::Checker;
-use super::finding::{Log, Raw, RawSide};
+use super::finding::{Log, Mistake, Raw, RawSide};
 use crate::exec::observer::{AccessEvent, At, Known};
 use crate::exec::registers::{LANES, Plane, Registers};
 use crate::exec::step::bits;
@@ -604,9 +604,10 @@ impl Values {
 #[cold]
 fn report(program: &Program, at: At, lane: u32, origin: u32, what: &str, log: &mut Log) {
     let shuffled = matches!(program.code[origin as usize].op, Op::Sync(_));
-    let (checker, message, usual_cause, from) = if shuffled {
+    let (checker, mistake, message, usual_cause, from) = if shuffled {
         (
             Checker::Shuffle,
+            Mistake::Shuffled,
             format!("a value shuffled from a lane that takes no part {what}"),
             "a full mask in a warp of which some lanes have left or never were there",
             "reads a lane that does not execute it",
@@ -614,6 +615,7 @@ fn report(program: &Program, at: At, lane: u32, origin: u32, what: &str, log: &m
     } else {
         (
             Checker::Uninitialised,
+            Mistake::Unwritten,
             format!("a value that was never written {what}"),
             "a partial tile of which only a part was filled, or an accumulator without its zero",
             "loads what was never written",
@@ -625,7 +627,7 @@ fn report(program: &Program, at: At, lane: u32, origin: u32, what: &str, log: &m
         thread: at.warp * 32 + lane,
         pc,
     };
-    log.add((at.pc, origin, checker, "unknown"), || Raw {
+    log.add((at.pc, origin, checker, mistake), || Raw {
         message,
         usual_cause,
         sides: vec![side(at.pc, "uses it"), side(origin, from)],

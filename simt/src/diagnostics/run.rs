@@ -66,6 +66,9 @@ fn heading(kind: &FaultKind) -> String {
         FaultKind::NoFunction { address } => {
             format!("call through a register: {address:#x} is no function with these parameters")
         }
+        FaultKind::BulkSize { bytes } => {
+            format!("a bulk copy of {bytes} bytes; sizes are multiples of 16")
+        }
         FaultKind::BranchIndex { index, targets } => {
             format!("`brx.idx` with index {index} of {targets} targets")
         }
@@ -74,14 +77,18 @@ fn heading(kind: &FaultKind) -> String {
             format!("a barrier for {count} threads; counts are multiples of 32 up to 1024")
         }
         FaultKind::Steps { limit } => format!("stopped after {limit} instructions"),
-        FaultKind::Memory { asked, limit } => format!("{asked} bytes asked for, {limit} allowed"),
         FaultKind::Operand { message } => format!("unsupported: {message}"),
-        FaultKind::Bug { message } => format!("internal error: {message}"),
     }
 }
 
 fn usual_cause(kind: &FaultKind) -> Option<&'static str> {
     Some(match kind {
+        FaultKind::OutOfBounds {
+            nearest: Some(near),
+            ..
+        } if near.name == crate::lower::call::STACK_NAME => {
+            "a function that calls itself without end, or deeper than the stack holds"
+        }
         FaultKind::OutOfBounds { nearest: None, .. } => {
             "an index that was never added to a base pointer, or a null pointer"
         }
@@ -90,6 +97,9 @@ fn usual_cause(kind: &FaultKind) -> Option<&'static str> {
         }
         FaultKind::UseAfterFree { .. } => "a pointer kept across calls after its buffer was freed",
         FaultKind::ReadOnly { .. } => "an output written through an input's pointer",
+        FaultKind::Misaligned { bytes: 17.., .. } => {
+            "a tile or a tensor map placed without the alignment that bulk copies demand"
+        }
         FaultKind::Misaligned { .. } => {
             "a vector access whose row length is not a multiple of the vector"
         }
@@ -108,7 +118,19 @@ fn usual_cause(kind: &FaultKind) -> Option<&'static str> {
              than the host's encoder or `tensormap.replace`"
         }
         FaultKind::Steps { .. } => "a loop whose end condition never holds",
-        _ => return None,
+        FaultKind::WrongSpace { .. } => {
+            "a generic pointer into other memory, or one that was never converted by `cvta`"
+        }
+        FaultKind::NoFunction { .. } => {
+            "a function pointer that was never set, or set to a function of another signature"
+        }
+        FaultKind::BulkSize { .. } => {
+            "a partial tile copied by its own size, or elements counted as bytes"
+        }
+        FaultKind::BranchIndex { .. } => "a jump table entered without a check of the index",
+        FaultKind::BarrierNumber { .. } => "a barrier number computed from a warp or tile index",
+        FaultKind::BarrierCount { .. } => "a count of threads where part of a warp is left out",
+        FaultKind::Operand { .. } => return None,
     })
 }
 

@@ -146,7 +146,8 @@ struct Here<'a, 'e, O> {
 }
 
 impl<O: Observer> Here<'_, '_, O> {
-    #[inline(always)]
+    // Once a kind of observer: what is called from each place is large.
+    #[inline(never)]
     fn in_space(
         &mut self,
         at: At,

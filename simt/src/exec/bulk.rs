@@ -185,11 +185,7 @@ pub(crate) fn linear<O: Observer>(
     for lane in bits(at.mask) {
         let size = u64::from(sizes[lane]);
         if !size.is_multiple_of(PIECE) {
-            let kind = FaultKind::Misaligned {
-                space: op.store.address.space,
-                address: size,
-                bytes: PIECE as u32,
-            };
+            let kind = FaultKind::BulkSize { bytes: size };
             return Err(Raised::new(kind, lane as u32));
         }
         let here = At {

@@ -90,6 +90,8 @@ pub enum FaultKind {
     TensorMap { address: u64, message: String },
     /// A call of what is no function that takes these arguments.
     NoFunction { address: u64 },
+    /// A bulk copy whose size is not a multiple of 16 bytes.
+    BulkSize { bytes: u64 },
     /// An index outside the table of `brx.idx`.
     BranchIndex { index: u32, targets: u32 },
     /// A barrier number above 15.
@@ -98,21 +100,16 @@ pub enum FaultKind {
     BarrierCount { count: u32 },
     /// The step limit.
     Steps { limit: u64 },
-    /// The memory limit.
-    Memory { asked: u64, limit: u64 },
     /// An operand whose value this machine does not handle.
     Operand { message: String },
-    /// The machine itself is at fault.
-    Bug { message: String },
 }
 
 impl FaultKind {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match self {
-            FaultKind::Steps { .. } | FaultKind::Memory { .. } => Blame::Limit,
+            FaultKind::Steps { .. } => Blame::Limit,
             FaultKind::Operand { .. } => Blame::Unsupported,
-            FaultKind::Bug { .. } => Blame::Bug,
             _ => Blame::Program,
         }
     }

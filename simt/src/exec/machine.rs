@@ -402,7 +402,8 @@ impl Machine {
         let resident_bytes = self.memory_limit.max(1 << 28);
         if one > resident_bytes {
             return Err(LaunchError::Limit(format!(
-                "one cluster of blocks needs {one} bytes of this machine"
+                "the registers, shared and local memory of the blocks that run together take {one} \
+                 bytes; this machine allows {resident_bytes}"
             )));
         }
         let limits = Limits {

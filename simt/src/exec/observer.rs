@@ -77,8 +77,8 @@ pub(crate) trait Observer {
     fn stored(&mut self, _at: At, _op: &MemoryOp, _element: usize) -> Known {
         [u16::MAX; LANES]
     }
-    /// Which lanes of the addresses hold something.
-    fn fence(&mut self, _at: At, _scope: Scope) {}
+    /// A fence; `proxy`: for the asynchronous proxy's accesses to shared memory too.
+    fn fence(&mut self, _at: At, _scope: Scope, _proxy: bool) {}
     /// A conditional branch: lanes taken out of `at.mask`.
     fn branch(&mut self, _at: At, _taken: u32) {}
     /// A warp operation is about to run; `member` is its mask, `live` the lanes not exited.

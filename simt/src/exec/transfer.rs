@@ -229,7 +229,7 @@ fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
 }
 
 /// Loads into registers.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn load<M: Store, O: Observer>(
     arch: Arch,
     memory: &M,
@@ -306,7 +306,7 @@ fn load_lanes<M: Store>(memory: &M, warp: &mut Warp, op: &MemoryOp, place: Place
 }
 
 /// Stores registers.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn store<M: Store, O: Observer>(
     arch: Arch,
     memory: &mut M,

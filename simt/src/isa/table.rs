@@ -183,7 +183,7 @@ forms! {
     "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.f32.bf16.bf16.f32" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col>.m16n16k8.f32.tf32.tf32.f32" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.s32<.s8|.u8><.s8|.u8>.s32{.satfinite}" => matrix::wmma_mma;
-    "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4{.rn|.rz|.rm|.rp}.f64.f64.f64.f64" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4{.rn|.rz|.rm|.rp}.f64.f64.f64.f64{.rn|.rz|.rm|.rp}" => matrix::wmma_mma;
 
     "shfl.sync<.up|.down|.bfly|.idx>.b32" => sync::shuffle;
     "vote.sync<.all|.any|.uni>.pred" => sync::vote;

@@ -111,6 +111,19 @@ pub(crate) enum AsyncOp {
 }
 
 impl AsyncOp {
+    /// Whether it accesses shared memory through the asynchronous proxy.
+    pub(crate) fn by_async_proxy(&self) -> bool {
+        matches!(
+            self,
+            AsyncOp::Bulk(_) | AsyncOp::Tensor(_) | AsyncOp::Wgmma(_)
+        )
+    }
+
+    /// Whether it is an ordinary access to that proxy's eyes.
+    pub(crate) fn by_generic_proxy(&self) -> bool {
+        matches!(self, AsyncOp::Copy(_))
+    }
+
     /// What it does to the memory it goes to, or reads if it writes none.
     pub(crate) fn access(&self) -> Option<&MemoryOp> {
         match self {

@@ -98,9 +98,11 @@ pub(crate) fn fence(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         ".sys" => Some(Scope::System),
         _ => None,
     });
+    let has = |text| i.modifiers.iter().any(|m| m.text == text);
     e.push(
         Op::Fence {
             scope: scope.unwrap_or(Scope::Device),
+            proxy: has(".proxy") && has(".async") && !has(".global"),
         },
         guard,
     );

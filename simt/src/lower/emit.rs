@@ -106,6 +106,15 @@ impl<'m> Emitter<'m> {
         }
     }
 
+    /// Whether so many more registers of a type can be told apart.
+    pub(crate) fn has_room(&self, count: u32, ty: ScalarType) -> bool {
+        let planes = u64::from(count) * u64::from(ty.bits().div_ceil(32));
+        match ty {
+            ScalarType::Pred => u64::from(self.next_predicate) + u64::from(count) < 1 << 15,
+            _ => u64::from(self.next_plane) + planes <= u64::from(u16::MAX),
+        }
+    }
+
     /// Number of planes and predicates handed out.
     pub(crate) fn register_counts(&self) -> (u32, u32) {
         (self.next_plane, self.next_predicate)

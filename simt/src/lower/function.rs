@@ -4,10 +4,10 @@ use super::call::{self, CallGraph};
 use super::emit::{Emitter, Result};
 use super::program::*;
 use super::scope::Symbol;
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Blame, Diagnostic};
 use crate::isa::alu::Alu;
 use crate::isa::{self, Work};
-use crate::ptx::ast::{Function, Instruction, Name, Statement, Variable};
+use crate::ptx::ast::{ELEMENTS, Function, Instruction, Name, Statement, Variable};
 use crate::ptx::types::{ScalarType, Space};
 use smol_str::SmolStr;
 use std::collections::HashMap;
@@ -273,9 +273,9 @@ impl<'e, 'm> Body<'e, 'm> {
     fn declarations(&mut self, statements: &'m [Statement]) {
         for statement in statements {
             match statement {
-                Statement::Registers { ty, names } => {
+                Statement::Registers { ty, vector, names } => {
                     for (name, count) in names {
-                        self.registers(name, *count, *ty);
+                        self.registers(name, *count, *ty, *vector);
                     }
                 }
                 Statement::Variable(variable) => match variable.space {
@@ -329,24 +329,35 @@ impl<'e, 'm> Body<'e, 'm> {
         self.frames.get(&self.current).and_then(|f| f.base)
     }
 
-    fn registers(&mut self, name: &Name, count: Option<u32>, ty: ScalarType) {
-        match count {
-            None => {
-                let reg = self.emitter.fresh(ty);
-                self.declare(name, Symbol::Register(reg, ty));
+    fn registers(&mut self, name: &Name, count: Option<u32>, ty: ScalarType, vector: u32) {
+        // So that a few lines of text cannot ask for all memory.
+        let wanted = count.unwrap_or(1).saturating_mul(vector);
+        if !self.emitter.has_room(wanted, ty) {
+            let error = Diagnostic::new(
+                &self.emitter.module.source,
+                Blame::Limit,
+                name.span,
+                "more than 65535 registers",
+            );
+            self.errors.push(error);
+            return;
+        }
+        let mut one = |text: SmolStr| {
+            let reg = self.emitter.fresh(ty);
+            let span = name.span;
+            self.declare(&Name { text, span }, Symbol::Register(reg, ty));
+        };
+        for i in 0..count.unwrap_or(1) {
+            let base: SmolStr = match count {
+                None => name.text.clone(),
+                Some(_) => format!("{}{i}", name.text).into(),
+            };
+            if vector == 1 {
+                one(base);
+                continue;
             }
-            Some(count) => {
-                for i in 0..count {
-                    let reg = self.emitter.fresh(ty);
-                    let text = format!("{}{i}", name.text).into();
-                    self.declare(
-                        &Name {
-                            text,
-                            span: name.span,
-                        },
-                        Symbol::Register(reg, ty),
-                    );
-                }
+            for element in &ELEMENTS[..vector as usize] {
+                one(format!("{base}.{element}").into());
             }
         }
     }

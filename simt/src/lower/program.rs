@@ -89,7 +89,7 @@ pub enum Op {
     /// A counter of executed instructions, 32 or 64 bits.
     Clock { d: u16, wide: bool },
     /// Memory fence.
-    Fence { scope: Scope },
+    Fence { scope: Scope, proxy: bool },
     /// Nothing that can be seen here: prefetch, nanosleep, setmaxnreg.
     Nothing,
 }

@@ -185,13 +185,19 @@ pub enum Number {
     Single(u32),
 }
 
+/// What the elements of a vector register are called.
+pub(crate) const ELEMENTS: [&str; 4] = ["x", "y", "z", "w"];
+
 /// A statement of a body.
 #[derive(Clone, Debug)]
 pub enum Statement {
-    /// `.reg .b32 %r<5>;` or `.reg .pred p, q;`
+    /// `.reg .b32 %r<5>;`, `.reg .pred p, q;` or `.reg .v4 .f32 v;`
     Registers {
         /// Type.
         ty: ScalarType,
+        /// Elements of each: 1, 2 or 4. Those of a vector `v` are the registers `v.x`, `v.y`, …;
+        /// operands name these, and never `v`.
+        vector: u32,
         /// Names; with a count they are `name0 … name(count−1)`.
         names: Vec<(Name, Option<u32>)>,
     },

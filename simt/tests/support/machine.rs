@@ -86,8 +86,9 @@ pub struct Launch<'a> {
     pub cluster: [u32; 3],
     pub shared: u32,
     pub arguments: Vec<Argument>,
-    /// Whether anything that a checker finds, unless it is benign, is a failure.
-    pub clean: bool,
+    /// Names of the checkers that must find something; any other finding, unless it is benign,
+    /// is a failure.
+    pub finds: Vec<String>,
 }
 
 /// Instructions after which a test is taken to hang: the longest needs some 100 000.
@@ -153,9 +154,14 @@ pub fn run(text: &str, launch: &Launch<'_>) -> Result<Vec<Vec<u8>>, String> {
         .launch(&loaded, &extent, &options)
         .map_err(|e| shown(&e))?;
     // Triton's replicated layouts let several lanes store one value.
-    let mut serious = report.findings.iter().filter(|f| !f.benign);
-    if let Some(finding) = serious.next().filter(|_| launch.clean) {
+    let serious = || report.findings.iter().filter(|f| !f.benign);
+    let meant = |f: &&simt::Finding| launch.finds.iter().any(|name| name == f.checker.name());
+    if let Some(finding) = serious().find(|f| !meant(f)) {
         return Err(format!("{} findings; {finding}", report.findings.len()));
+    }
+    let by = |name: &&String| serious().any(|f| f.checker.name() == name.as_str());
+    if let Some(name) = launch.finds.iter().find(|name| !by(name)) {
+        return Err(format!("`{name}` must find something, and does not"));
     }
     let read = |(address, length): &(u64, usize)| {
         let mut bytes = vec![0; *length];

@@ -21,6 +21,8 @@ pub struct OpTest {
     pub block: [u32; 3],
     pub cluster: [u32; 3],
     pub shared: u32,
+    /// Checkers that must find something.
+    pub finds: Vec<String>,
     pub buffers: Vec<Buffer>,
 }
 
@@ -32,6 +34,7 @@ impl OpTest {
             block: [1; 3],
             cluster: [1; 3],
             shared: 0,
+            finds: Vec::new(),
             buffers: Vec::new(),
         };
         let mut launched = false;
@@ -49,6 +52,7 @@ impl OpTest {
                 .ok_or_else(|| format!("what is `{line}`?"))?;
             match key {
                 "test" | "spec" | "note" => {}
+                "finds" => test.finds.extend(rest.split(' ').map(str::to_owned)),
                 "launch" => {
                     launched = true;
                     test.launch(rest)?;

@@ -54,7 +54,11 @@ pub(super) fn layernorm<T: Real>(on: &On<'_>, rung: &str) -> Made {
     };
     Ok(Box::new(Layernorm::<T> {
         shape,
-        plan: Plan::with_rung::<T>(shape, known.ok_or_else(|| no_rung(rung))?),
+        plan: Plan::with_rung::<T>(
+            shape,
+            known.ok_or_else(|| no_rung(rung))?,
+            on.device.limits(),
+        ),
         x: on.input("x")?,
         dy: on.input("dy")?,
         gamma: on.input("gamma")?,

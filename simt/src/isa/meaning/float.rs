@@ -21,6 +21,29 @@ pub(crate) fn canon64(x: f64) -> f64 {
     }
 }
 
+/// The square root. Its NaN is recognised by its bits: a comparison of floats LLVM takes for a
+/// comparison of `a` with zero, and then for needless, as it does not keep one NaN from another.
+#[inline(always)]
+pub(crate) fn root(a: f32) -> f32 {
+    let bits = a.sqrt().to_bits();
+    if bits & 0x7fff_ffff > 0x7f80_0000 {
+        NAN32
+    } else {
+        f32::from_bits(bits)
+    }
+}
+
+/// The same of a rounded square root of an f64.
+#[inline(always)]
+pub(crate) fn root64(root: f64) -> f64 {
+    let bits = root.to_bits();
+    if bits << 1 > 0x7ff0_0000_0000_0000 << 1 {
+        canon64(f64::NAN)
+    } else {
+        f64::from_bits(bits)
+    }
+}
+
 /// A subnormal made zero of its sign.
 #[inline(always)]
 pub(crate) fn flush(x: f32) -> f32 {

@@ -150,7 +150,11 @@ impl Parser<'_> {
         let body = if self.eat(";") {
             None
         } else {
-            Some(self.body()?)
+            let mut body = self.body()?;
+            if std::mem::take(&mut self.vectors) {
+                super::vector::write_out(&mut body);
+            }
+            Some(body)
         };
         Ok(Function {
             name,

@@ -3,6 +3,7 @@
 mod declaration;
 mod expression;
 mod statement;
+mod vector;
 
 use super::ast::{Module, Name};
 use super::lexer::{Token, TokenKind, lex};
@@ -31,6 +32,7 @@ pub fn parse(text: &str) -> std::result::Result<Module, Diagnostics> {
         tokens: &tokens,
         at: 0,
         depth: 0,
+        vectors: false,
     };
     Ok(parser.module()?)
 }
@@ -40,6 +42,8 @@ struct Parser<'s> {
     tokens: &'s [Token],
     at: usize,
     depth: u32,
+    /// Whether the function being read declares vector registers.
+    vectors: bool,
 }
 
 impl Parser<'_> {

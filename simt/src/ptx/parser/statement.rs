@@ -76,10 +76,20 @@ impl Parser<'_> {
     fn registers(&mut self, out: &mut Vec<Statement>) -> Result<()> {
         self.advance();
         let span = self.peek().span;
-        if matches!(self.dotted(), Some(".v2" | ".v4")) {
-            return Err(self.error(span, "vector registers are not supported"));
-        }
+        let vector = if self.eat_dotted(".v2") {
+            2
+        } else if self.eat_dotted(".v4") {
+            4
+        } else {
+            1
+        };
         let ty = self.scalar_type()?;
+        if vector > 1 {
+            if ty == ScalarType::Pred || ty.bits() * vector > 128 {
+                return Err(self.error(span, "a vector has at most 128 bits, and no predicates"));
+            }
+            self.vectors = true;
+        }
         let mut names = Vec::new();
         loop {
             let name = self.name("a register name")?;
@@ -96,7 +106,7 @@ impl Parser<'_> {
             }
         }
         self.expect(";")?;
-        out.push(Statement::Registers { ty, names });
+        out.push(Statement::Registers { ty, vector, names });
         Ok(())
     }
 

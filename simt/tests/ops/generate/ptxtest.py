@@ -75,6 +75,7 @@ class Test:
     target: str = "sm_80"
     version: str = "8.0"
     notes: list = field(default_factory=list)
+    finds: list = field(default_factory=list)
     globals_: list = field(default_factory=list)
     directives: list = field(default_factory=list)
 
@@ -87,6 +88,8 @@ class Test:
         yield f"// spec: PTX ISA {self.spec}"
         for note in self.notes:
             yield f"// note: {note}"
+        if self.finds:
+            yield f"// finds: {' '.join(self.finds)}"
         launch = f"grid {' '.join(map(str, self.grid))} block {' '.join(map(str, self.block))}"
         yield f"// launch: {launch}" + (f" shared {self.shared}" if self.shared else "")
         for b in self.buffers:

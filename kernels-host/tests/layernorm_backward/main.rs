@@ -1,8 +1,10 @@
 //! LayerNorm and RMSNorm backward on the PTX machine, every rung and type, against the oracle.
 
+mod traps;
+
 use half::{bf16, f16};
 use kernels_host::layernorm_backward::{Inputs, Outputs, Plan, Rung, Shape, layernorm_backward_by};
-use kernels_host::{Buffer, Device, Error, Float, Recorder, Vm};
+use kernels_host::{Buffer, Device, Error, Float, Limits, Recorder, Vm};
 use proptest::prelude::*;
 use reference::cases::Rng;
 use reference::cases::layernorm::LayerNorm;
@@ -91,7 +93,7 @@ fn random_schedule(seed: u64) -> Arc<dyn Device> {
 fn check<T: Number>(rows: usize, width: usize, rung: Rung, shares: Option<u32>, seed: u64) {
     let case = LayerNorm::<T>::with_shape(&mut Rng::new(seed), rows, width);
     let shape = Shape { rows, width };
-    let mut plan = Plan::with_rung::<T>(shape, rung);
+    let mut plan = Plan::with_rung::<T>(shape, rung, Limits::SM_80);
     plan.shares = shares.unwrap_or(plan.shares);
     let what = format!("{} {rows}×{width} {plan:?} seed {seed}", T::DTYPE.name());
     let (dx, dgamma, dbeta) = run(&random_schedule(seed), &case, plan).expect(&what);
@@ -208,7 +210,7 @@ fn the_schedule_changes_no_bit() {
         };
         let plan = Plan {
             shares: 3,
-            ..Plan::with_rung::<bf16>(shape, rung)
+            ..Plan::with_rung::<bf16>(shape, rung, Limits::SM_80)
         };
         let bits = |seed| {
             let (dx, dgamma, dbeta) = run(&random_schedule(seed), &case, plan).expect("it runs");
@@ -233,7 +235,7 @@ fn nan_stays_in_its_row_and_column() {
         let mut case = LayerNorm::<f32>::with_shape(&mut Rng::new(3), 9, 32);
         case.dy[4 * 32 + 17] = f32::NAN;
         let shape = Shape { rows: 9, width: 32 };
-        let plan = Plan::with_rung::<f32>(shape, rung);
+        let plan = Plan::with_rung::<f32>(shape, rung, Limits::SM_80);
         let (dx, dgamma, dbeta) = run(&random_schedule(1), &case, plan).expect("it runs");
         for (i, dx) in dx.iter().enumerate() {
             assert_eq!(dx.is_nan(), i / 32 == 4, "{rung:?}: dx[{i}] = {dx}");
@@ -338,4 +340,39 @@ fn what_does_not_fit_is_not_launched() {
     assert_eq!(refused(|s| s.plan.shares = 0), "shares");
     assert_eq!(refused(|s| s.plan.shares = 65_536), "shares");
     assert_eq!(refused(|s| s.shape.width = 41), "rung");
+}
+
+/// Whichever buffer is of another device, nothing is launched.
+#[test]
+fn buffers_of_another_device() {
+    let shape = Shape { rows: 4, width: 40 };
+    for rung in [Rung::TwoPass, Rung::LanesAny, Rung::Lanes, Rung::Block] {
+        let plan = Plan { rung, shares: 2 };
+        for foreign in 0..9 {
+            let recorder = Recorder::new();
+            let here: Arc<dyn Device> = recorder.clone();
+            let there: Arc<dyn Device> = Recorder::new();
+            let at = |which| if which == foreign { &there } else { &here };
+            let of = |which, len| Buffer::<f32>::uninit(at(which), len).expect("allocated");
+            let outcome = layernorm_backward_by(
+                plan,
+                shape,
+                Inputs {
+                    x: &of(0, 160),
+                    dy: &of(1, 160),
+                    gamma: Some(&of(2, 40)),
+                    mean: Some(&of(3, 4)),
+                    rstd: &of(4, 4),
+                    residual: Some(&of(5, 160)),
+                },
+                Outputs {
+                    dx: &mut of(6, 160),
+                    dgamma: &mut of(7, 40),
+                    dbeta: Some(&mut of(8, 40)),
+                },
+            );
+            assert!(outcome.is_err(), "{rung:?}: buffer {foreign}");
+            assert!(recorder.launches().is_empty(), "{rung:?}: buffer {foreign}");
+        }
+    }
 }

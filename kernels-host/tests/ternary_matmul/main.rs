@@ -1,5 +1,7 @@
 //! Ternary weights on the PTX machine: quantised, packed, multiplied with, against the oracle.
 
+mod traps;
+
 use half::{bf16, f16};
 use kernels_host::ternary_matmul::{
     Packing, Rung, TernaryLinear, TernaryWeights, forward_by, input_gradient_by, weight_gradient,
