@@ -1,38 +1,17 @@
 //! Every rung of every family at small sizes: on the PTX machine, where the oracle judges it; and on
 //! a GPU, where there is one, against the oracle and against what the machine answered.
 
+#[path = "support/small.rs"]
+mod small;
+
 use grading::profile::judge::judge;
 use grading::profile::ready::{ready, rungs};
-use grading::profile::{Scale, Shape, call, shape};
+use grading::profile::{Scale, Shape, call};
 use grading::submission::{Call, Named};
 use grading::tensor::DType;
 use kernels_host::{Cuda, Device, Vm};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::sync::Arc;
-
-/// A size that still has several tiles, pages, parts and a remainder of each.
-fn small(shape: &Shape, name: &str, size: usize) -> usize {
-    let most = match (shape.task.as_str(), name) {
-        (_, "R") => 9,
-        (_, "V") => 5003,
-        ("ternary-matmul", "N") => 72,
-        ("ternary-matmul", "K") => 1024,
-        ("tree-verify", "N") => 9,
-        (_, "N") => 75,
-        (_, "S" | "P") => 150,
-        (_, "T") => 37,
-        _ => size,
-    };
-    size.min(most)
-}
-
-fn shrunk(shape: &Shape) -> Shape {
-    let sizes = shape.sizes(Scale::Vm).iter();
-    let sizes: Vec<(&str, u64)> = sizes
-        .map(|(name, size)| (name.as_str(), small(shape, name, *size) as u64))
-        .collect();
-    shape.resized(sizes).expect("its own sizes")
-}
 
 fn answer(call: &Call, rung: &str, device: &Arc<dyn Device>) -> Result<Vec<Named>, Failed> {
     let mut ready = ready(call, rung, device)?;
@@ -95,9 +74,8 @@ fn on_a_gpu(shape: &Shape, gpu: &Arc<dyn Device>) -> Result<(), Failed> {
 fn main() {
     let gpu = Cuda::open(0).ok().map(|gpu| gpu as Arc<dyn Device>);
     let mut trials = Vec::new();
-    for shape in shape::all() {
-        let small = shrunk(shape);
-        let name = format!("{}::{}", shape.task, shape.name);
+    for small in small::shapes() {
+        let name = format!("{}::{}", small.task, small.name);
         let of_machine = small.clone();
         trials.push(Trial::test(format!("machine::{name}"), move || {
             on_the_machine(&of_machine)

@@ -215,6 +215,62 @@ fn a_packed_folder_needs_nothing_else() {
     );
 }
 
+/// With a cargo that names a program it wants to run beside the one that was asked for, as the real one
+/// does.
+#[test]
+fn what_is_packed_are_the_programs_that_were_asked_for() {
+    let folder = Folder::new("cargo");
+    let at = folder.0.display();
+    folder.program(
+        "cargo",
+        &format!(
+            r#"case $1 in
+            test | bench)
+                made={at}/made-$(echo "$*" | cksum | cut -d ' ' -f 1)
+                echo "$*" >"$made"
+                echo '{{"target":{{"kind":["'"$1"'"]}},"executable":"'"$made"'"}}'
+                echo '{{"target":{{"kind":["bin"]}},"executable":"{at}/touchstone"}}' ;;
+            metadata) echo '{{"target_directory":"{at}/target"}}' ;;
+            build) mkdir -p {at}/target/release && echo built >{at}/target/release/touchstone ;;
+            esac"#
+        ),
+    );
+    let pack = folder.0.join("pack");
+    exits(
+        &gpu_run(&folder.0, &["--pack", pack.to_str().expect("a path")]),
+        0,
+    );
+    let packed = |name: &str| fs::read_to_string(pack.join(name)).expect("it is packed");
+    for (file, words) in [
+        (
+            "kernels-host-gpu",
+            "test --release -p kernels-host --test gpu ",
+        ),
+        (
+            "kernels-host-probes",
+            "test --release -p kernels-host --test probes ",
+        ),
+        (
+            "kernels-host-ops_on_gpu",
+            "test --release -p kernels-host --test ops_on_gpu ",
+        ),
+        ("grading-gpu", "test --release -p grading --test gpu "),
+        ("bench-kernels", "bench --bench kernels "),
+        ("touchstone", "built"),
+    ] {
+        assert!(packed(file).starts_with(words), "{file}: {}", packed(file));
+    }
+    for file in [
+        "scripts/gpu-run.sh",
+        "scripts/gpu-peers.py",
+        "benches/shapes.toml",
+    ] {
+        let here = fs::read_to_string(root().join(file)).expect("it is here");
+        assert_eq!(packed(file), here);
+    }
+    assert!(pack.join("simt/tests/ops").is_dir() && !packed("commit").is_empty());
+}
+
 #[test]
 fn packing_takes_what_the_programs_read() {
     let folder = Folder::new("pack");

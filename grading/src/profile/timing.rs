@@ -65,11 +65,19 @@ pub fn text(results: &Results) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "timed on {}; a copy reaches {} GB/s, a bf16 matmul {} TFLOP/s (blank: no cuBLAS)\n",
+        "timed on {}; a copy reaches {} GB/s, a bf16 matmul {} TFLOP/s (blank: no cuBLAS)",
         results.machine.gpu.as_deref().unwrap_or("no GPU"),
         blank(copy, 0),
         blank(matmul, 0),
     );
+    for clocks in &results.machine.clocks {
+        let _ = writeln!(
+            out,
+            "clocks: multiprocessors {} MHz (of {}), memory {} MHz, {} °C",
+            clocks.sm_mhz, clocks.sm_max_mhz, clocks.memory_mhz, clocks.celsius
+        );
+    }
+    out.push('\n');
     let cells = |row: &Row| {
         let timed = row.timed.as_ref();
         vec![

@@ -1,6 +1,12 @@
 //! The command: its table, its codes, a submission's PTX.
 
-use super::{data, exits, out, touchstone};
+use super::{data, exits, out, small, touchstone};
+use grading::profile::assembled::Assembler;
+use grading::profile::count;
+use grading::submission::CountedLaunch;
+use simt::Counters;
+use simt::count::roofline::gpu;
+use std::path::Path;
 
 const SMALL: &str = "softmax-1024x32000-k32,R=2,V=600,K=8";
 
@@ -64,6 +70,52 @@ fn two_runs_count_the_same() {
         std::fs::read(folder.path().join(file)).expect("written")
     };
     assert_eq!(run("a.json"), run("b.json"));
+}
+
+/// The bench's table, twice: every counted column of every rung.
+#[test]
+fn every_counted_column_is_the_same_on_every_run() {
+    let h200 = gpu("H200").expect("known");
+    let table = || -> Vec<String> {
+        let profiles = small::shapes().into_iter().map(|shape| {
+            let profile = count::builtin(&shape, None, h200, &mut Assembler::none());
+            let profile = profile.unwrap_or_else(|error| panic!("{}: {error}", shape.name));
+            serde_json::to_string(&profile).expect("JSON")
+        });
+        profiles.collect()
+    };
+    for (first, second) in table().iter().zip(table()) {
+        // The whole profile: also each line's counts.
+        assert!(*first == second, "{}", &first[..100]);
+    }
+}
+
+/// Registers and blocks that are known by hand, where there is an assembler.
+#[test]
+fn what_ptxas_says_becomes_blocks_on_a_multiprocessor() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut assembler = Assembler::find(&root.join("target"));
+    if !assembler.is_there() {
+        println!("skipped: no ptxas");
+        return;
+    }
+    let text = std::fs::read_to_string(data("submission/shared.ptx")).expect("it is there");
+    let launch = CountedLaunch {
+        counters: Counters {
+            kernel: "shared".into(),
+            threads: 32,
+            ..Counters::default()
+        },
+        shared: 1024,
+    };
+    let a100 = gpu("A100").expect("known");
+    let fits = assembler.kernel(&text, &launch, a100).expect("assembled");
+    // 4096 bytes of its own and 1024 of the launch; the driver keeps 1024 a block: 27 of 164 KiB.
+    assert_eq!((fits.shared, fits.occupancy.blocks), (5120, 27));
+    assert_eq!(fits.occupancy.limiter.name(), "shared-memory");
+    assert!(fits.registers > 0 && fits.spilled == 0);
+    // Text that it refuses is blank, and not nothing.
+    assert_eq!(assembler.kernel("nonsense", &launch, a100), None);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use grading::profile::formula::simplest;
 use grading::profile::{Scale, Shape, call, count, shape};
 use kernels_host::{Device, Recorder};
 use simt::count::roofline::gpu;
+use simt::count::{Counters, Line};
 use std::sync::Arc;
 
 /// Two shapes, types and remainders for each family.
@@ -93,4 +94,56 @@ fn what_depends_on_numbers_or_is_not_whole_has_no_formula() {
         let call = call::of(&shape, Scale::Vm, &device).expect("it fits");
         assert_eq!(simplest(&call).expect("its sizes"), None, "{name}");
     }
+}
+
+fn profiled(name: &str, sizes: &[(&str, u64)]) -> Vec<Counters> {
+    let known = shape::all().iter().find(|shape| shape.name == name);
+    let shape = known.expect("its name").resized(sizes.iter().copied());
+    let h200 = gpu("H200").expect("known");
+    let shape = shape.expect("its sizes");
+    let profile = count::builtin(&shape, None, h200, &mut Assembler::none()).expect("it runs");
+    profile.rungs[0].launches.clone()
+}
+
+/// Bytes of the loads that pass a row by: 16 a lane, past the first-level cache.
+fn streamed(launch: &Counters) -> u64 {
+    let wide = |line: &&Line| line.text.starts_with("ld.global.nc.L1::no_allocate.v4");
+    let lines = launch.lines.iter().filter(wide);
+    lines
+        .map(|line| line.counts.global.load.distinct_bytes)
+        .sum()
+}
+
+/// What the page of beam search says: one read of the logits of unfinished beams; 16·K + 8 bytes left
+/// for each beam and part; 21·K bytes written for each item.
+#[test]
+fn a_beam_step_moves_what_its_page_says() {
+    let (items, beams, vocabulary) = (2, 3, 4096);
+    let launches = profiled(
+        "beam-b32-k8-v152k",
+        &[("B", items), ("K", beams), ("V", vocabulary)],
+    );
+    let [expand, keep] = &launches[..] else {
+        panic!("rows of {vocabulary} are one part: {}", launches.len());
+    };
+    assert_eq!(streamed(expand), items * beams * vocabulary * 2);
+    let written = |launch: &Counters| launch.total.global.store.distinct_bytes;
+    assert_eq!(written(expand), items * beams * (16 * beams + 8));
+    assert_eq!(written(keep), items * 21 * beams);
+}
+
+/// What the page of tree verification says: only rows on the path are read, (accepted + 1)·V logits, in
+/// one launch. Each node of the bench's trees is its parent's argmax, so the walk takes the first child
+/// down to a leaf: nodes 0, 1, 3 of 7.
+#[test]
+fn a_greedy_walk_reads_the_rows_of_its_path() {
+    let (items, vocabulary) = (2, 4096);
+    let launches = profiled(
+        "accept-b16-n16-v152k",
+        &[("B", items), ("N", 7), ("V", vocabulary)],
+    );
+    let [walk] = &launches[..] else {
+        panic!("{} launches", launches.len());
+    };
+    assert_eq!(streamed(walk), items * (3 + 1) * vocabulary * 2);
 }

@@ -9,6 +9,8 @@ mod measure;
 mod page;
 mod plot;
 mod results;
+#[path = "../support/small.rs"]
+mod small;
 mod timing;
 
 use std::path::{Path, PathBuf};
