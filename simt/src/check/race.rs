@@ -53,6 +53,15 @@ impl<'p> Sites<'p> {
         self.program.access(self.pc(number))
     }
 
+    /// Bytes that a lane accesses by an instruction: of `ldmatrix` and `stmatrix`, a row.
+    fn bytes(&self, number: u32, op: &MemoryOp) -> u32 {
+        match self.program.code[self.pc(number) as usize].op {
+            Op::Matrix(index) => self.program.matrices[index as usize].row_bytes(),
+            _ => None,
+        }
+        .unwrap_or(op.bytes())
+    }
+
     /// Whether an earlier access took part in synchronisation, and how far.
     pub(crate) fn strong(&self, number: u32, scope: Scope) -> bool {
         self.op(number).is_some_and(|op| strong(op, scope))
@@ -115,8 +124,7 @@ fn held(event: &AccessEvent<'_>, offset: u64) -> Option<u32> {
     }
 }
 
-fn verb(op: &MemoryOp, write: bool, again: bool) -> String {
-    let bytes = op.bytes();
+fn verb(op: &MemoryOp, bytes: u32, write: bool, again: bool) -> String {
     let what = match op.access {
         Access::Atomic(_) => "atomic",
         // A copy reads in one place and writes in another.
@@ -208,7 +216,7 @@ pub(crate) fn report(
              refills it"
         };
         let side = |e: &Entry, pc: u32, op: &MemoryOp, write: bool, again: bool| RawSide {
-            what: verb(op, write, again),
+            what: verb(op, sites.bytes(e.op, op), write, again),
             block: e.block,
             thread: e.when.thread,
             pc,

@@ -24,6 +24,13 @@ pub(crate) enum MatrixOp {
     Fragment(Box<Fragment>),
 }
 
+impl MatrixOp {
+    /// Bytes of the row whose address a lane gives, of `ldmatrix` and `stmatrix`.
+    pub(crate) fn row_bytes(&self) -> Option<u32> {
+        matches!(self, MatrixOp::Load { .. } | MatrixOp::Store { .. }).then_some(16)
+    }
+}
+
 /// A multiplication and its registers.
 #[derive(Clone, Debug)]
 pub(crate) struct Multiply {
