@@ -176,6 +176,29 @@ fn a_device_that_stops_working_has_no_time() {
     }
 }
 
+/// A rung whose last bits differ from run to run has each timed output judged.
+#[test]
+fn what_does_not_repeat_its_bits_is_judged_run_by_run() {
+    let shapes = shape::of_task("flash-attention-backward");
+    let shape = shapes[0].resized([("Hq", 1), ("Hkv", 1), ("N", 16)]);
+    let device: Arc<dyn Device> = Vm::new();
+    let call = call::of(&shape.expect("its sizes"), Scale::Vm, &device).expect("it fits");
+    let plan = Plan {
+        warm_up: 1,
+        runs: 2,
+        rotate: 1,
+    };
+    let timed = |works_for| {
+        let device: Arc<dyn Device> = Watched::new(works_for);
+        measure(&device, &call, "Unordered", plan)
+    };
+    assert_eq!(timed(usize::MAX).expect("it works").runs, 2);
+    // Four launches a run: the one that warms up is whole, the first that is timed is not.
+    let said = timed(6).expect_err("half of it was not computed");
+    let said = said.to_string();
+    assert!(said.contains("a timed run of Unordered is wrong"), "{said}");
+}
+
 /// Everything that the benches would time on a GPU is at least launched, with the checks that come
 /// before a launch.
 #[test]

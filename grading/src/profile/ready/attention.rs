@@ -2,18 +2,23 @@
 
 use super::{On, Out, Ready, Real};
 use crate::profile::ProfileError;
-use crate::submission::{Named, Value};
+use crate::submission::{Call, Named, Value};
 use kernels_host::attention::{Layout, Options, Shape};
-use kernels_host::flash_attention_backward::{Gradients, Inputs, flash_attention_backward};
+use kernels_host::flash_attention_backward::{
+    Accumulation, Gradients, Inputs, flash_attention_backward_by,
+};
 use kernels_host::flash_attention_forward::{Outputs, Rung, flash_attention_forward_by};
 use kernels_host::{Buffer, Result as Launched};
 
 type Made = Result<Box<dyn Ready>, ProfileError>;
 
-/// The type decides: tensor cores would round f32, and rung 1 takes nothing else.
-pub(super) fn rungs<T: Real>() -> Vec<&'static str> {
-    match size_of::<T>() {
-        4 => vec!["Plain"],
+/// The type decides: tensor cores would round f32, and rung 1 takes nothing else. `Unordered` adds dq
+/// up as it comes.
+pub(super) fn rungs<T: Real>(call: &Call) -> Vec<&'static str> {
+    let backward = call.task == "flash-attention-backward";
+    match (size_of::<T>(), call.sizes.get("D")) {
+        (4, _) => vec!["Plain"],
+        (_, Some(128)) if backward => vec!["TensorCore", "Unordered"],
         _ => vec!["TensorCore"],
     }
 }
@@ -88,6 +93,7 @@ impl<T: Real> Ready for Forward<T> {
 }
 
 struct Backward<T: Real> {
+    accumulation: Accumulation,
     shape: Shape<'static>,
     options: Options,
     q: Buffer<T>,
@@ -101,9 +107,13 @@ struct Backward<T: Real> {
     dv: Out<T>,
 }
 
-pub(super) fn backward<T: Real>(on: &On<'_>) -> Made {
+pub(super) fn backward<T: Real>(on: &On<'_>, rung: &str) -> Made {
     let (shape, options) = problem(on);
     Ok(Box::new(Backward::<T> {
+        accumulation: match rung {
+            "Unordered" => Accumulation::Unordered,
+            _ => Accumulation::Ordered,
+        },
         shape,
         options,
         q: on.input("q")?,
@@ -133,7 +143,12 @@ impl<T: Real> Ready for Backward<T> {
             dk: &mut self.dk.buffer,
             dv: &mut self.dv.buffer,
         };
-        flash_attention_backward(&self.shape, &self.options, inputs, gradients)
+        let (shape, options) = (&self.shape, &self.options);
+        flash_attention_backward_by(self.accumulation, shape, options, inputs, gradients)
+    }
+
+    fn repeats(&self) -> bool {
+        self.accumulation == Accumulation::Ordered
     }
 
     fn outputs(&self) -> Result<Vec<Named>, ProfileError> {

@@ -20,6 +20,11 @@ pub trait Ready {
     /// Those of the launch.
     fn run(&mut self) -> Launched<()>;
 
+    /// Whether the same inputs give the same bits.
+    fn repeats(&self) -> bool {
+        true
+    }
+
     /// What it wrote, in the order of the call's outputs.
     ///
     /// # Errors
@@ -60,7 +65,7 @@ fn names<T: Real>(call: &Call) -> Vec<&'static str> {
         "layernorm-backward" => rows::layernorm_rungs::<T>(call),
         "softmax-topk" => rows::softmax_rungs(call),
         "ternary-matmul" => rows::ternary_rungs::<T>(),
-        "flash-attention-forward" | "flash-attention-backward" => attention::rungs::<T>(),
+        "flash-attention-forward" | "flash-attention-backward" => attention::rungs::<T>(call),
         "paged-kv-attention" => paged::rungs::<T>(call),
         "tree-verify" if call.op == "attention" => paged::rungs::<T>(call),
         "tree-verify" => vec!["Greedy"],
@@ -111,7 +116,7 @@ fn made<T: Real>(
         "ternary-matmul" => rows::ternary::<T>(&on, rung),
         "beam-search" => rows::beam::<T>(&on),
         "flash-attention-forward" => attention::forward::<T>(&on, rung),
-        "flash-attention-backward" => attention::backward::<T>(&on),
+        "flash-attention-backward" => attention::backward::<T>(&on, rung),
         "paged-kv-attention" => paged::attention::<T>(&on, rung),
         "tree-verify" if call.op == "attention" => paged::tree::<T>(&on, rung),
         _ => paged::accept::<T>(&on),

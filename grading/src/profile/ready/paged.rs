@@ -3,7 +3,7 @@
 use super::{On, Out, Ready, Real};
 use crate::profile::ProfileError;
 use crate::submission::{Call, Failure, Named};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Scalar, Tensor};
 use kernels_host::attention::Sequences;
 use kernels_host::paged_kv::{
     BlockTable, Options, Outputs, PageShape, Pages, Queries, Rung, Store, paged_attention,
@@ -19,12 +19,16 @@ type Made = Result<Box<dyn Ready>, ProfileError>;
 /// `Plain`, and `Tensor` with as many splits as the host chooses, where there is one.
 pub(super) fn rungs<T: Real>(call: &Call) -> Vec<&'static str> {
     let d = call.sizes.get("D").copied().unwrap_or(0);
+    let small = d == 64 || d == 128;
+    let sixteen_bits = size_of::<T>() == 2;
     let tensor = match call.input("k_pages").map(Tensor::dtype) {
-        Some(DType::Bf16 | DType::I8) => d == 64 || d == 128,
-        Some(DType::U8) => d == 128,
+        // bf16 goes beyond f16, which is what f16 pages are multiplied in.
+        Some(DType::F16) => small && <T as Scalar>::DTYPE == DType::F16,
+        Some(DType::Bf16 | DType::I8) => small && sixteen_bits,
+        Some(DType::U8) => d == 128 && sixteen_bits,
         _ => false,
     };
-    match tensor && size_of::<T>() == 2 {
+    match tensor {
         true => vec!["Plain", "Tensor"],
         false => vec!["Plain"],
     }
