@@ -428,7 +428,7 @@ fn packed(
     let answer = Rebuilt::new("ternary-matmul", op, &sizes)
         .set("packing", Some(Value::Text(i.packing.into())))
         .floats("W", &i.w)
-        .output("packed", DType::U8, &[i.n, i.k / 128, i.block])
+        .output("packed", DType::U8, &[i.n, i.k.div_ceil(128), i.block])
         .answered()?;
     Ok(ternary_matmul::Packed {
         packed: answer.vec("packed"),
