@@ -21,7 +21,7 @@ use crate::attention::{
     Forward, Gathered, Mask, Method, Options, Vectors, Window, attend, boundaries, join,
 };
 use crate::error::{Error, Result};
-use crate::numbers::{DType, Element, Precision};
+use crate::numbers::{Element, Precision};
 use crate::paged_kv::{PagedKeys, PagedQueries};
 use crate::tensor::View;
 
@@ -199,7 +199,6 @@ pub(crate) fn tree_attention_under<T: Element>(
         v.expect_shape(k.shape(), "as the tree's keys")?;
     }
 
-    let rounded = precision.weights != DType::F32;
     let (mut all_k, mut all_v) = (Vec::<Vectors>::new(), Vec::new());
     let mut masks: Vec<Box<dyn Mask>> = Vec::new();
     for (b, &length) in lengths.iter().enumerate() {
@@ -221,8 +220,8 @@ pub(crate) fn tree_attention_under<T: Element>(
                 TreeKeys::Tensors { k, v } => (rows(k), rows(v)),
                 TreeKeys::InCache => (Vec::new(), Vec::new()),
             };
-            all_k.push(keys.gather(&keys.k, (b, head), length, &more_k, false));
-            all_v.push(keys.gather(&keys.v, (b, head), length, &more_v, rounded));
+            all_k.push(keys.gather(&keys.k, (b, head), length, &more_k));
+            all_v.push(keys.gather(&keys.v, (b, head), length, &more_v));
         }
         masks.push(change(Box::new(TreeMask {
             prefix,
@@ -231,7 +230,7 @@ pub(crate) fn tree_attention_under<T: Element>(
         })));
     }
     let gathered = Gathered {
-        q: layout.gather(queries.q.data(), shape.head_size, false),
+        q: layout.gather(queries.q.data(), shape.head_size),
         k: all_k,
         v: all_v,
         kv_heads: shape.heads,

@@ -25,11 +25,11 @@ use ndarray::{Array2, ArrayView1};
 
 use super::Options;
 use super::options::{Mask, span_of};
-use super::scores::{MAX_LOG, Scoring, exponent_error};
-use super::softmax::raised;
+use super::pairs::{Constants, Lanes, Run, Target};
 use super::spare;
 use super::weighted::{
-    Vectors, Weights, dot, finite_dot, line, may_overflow, product, rounding_of, rows,
+    Dots, Summands, Vectors, WeightRow, Weights, aligned, dot, finite_dot, line, may_overflow,
+    rounding_of,
 };
 use crate::numbers::{Bounded, DType, Precision};
 
@@ -39,8 +39,14 @@ pub(crate) struct QueryHead<'a> {
     pub(crate) d_o: &'a Vectors,
     /// One per query.
     pub(crate) lse: Vec<f64>,
-    /// D, one per query.
-    pub(crate) delta: Vec<Bounded>,
+    /// D and its error, one per query.
+    pub(crate) delta: [Vec<f64>; 2],
+}
+
+impl QueryHead<'_> {
+    fn delta(&self, i: usize) -> Bounded {
+        Bounded::new(self.delta[0][i], self.delta[1][i])
+    }
 }
 
 /// One KV head and its group.
@@ -54,146 +60,42 @@ pub(crate) struct Group<'a> {
     pub(crate) precision: Precision,
 }
 
-/// P and dX of one pair of query and key.
-struct Pair {
-    p: Bounded,
-    dx: Bounded,
+/// What the tiles of a group multiply with and sum.
+pub(crate) struct Packed {
+    k: Dots,
+    v: Dots,
+    k_sum: Summands,
+    heads: Vec<PackedHead>,
+    /// What each query sees.
+    seen: Vec<Vec<Range<usize>>>,
 }
 
-/// The four dot products of pairs, `a × b`.
-struct Products {
-    qk: Array2<f64>,
-    qk_size: Array2<f64>,
-    do_v: Array2<f64>,
-    do_v_size: Array2<f64>,
-}
-
-impl Products {
-    /// `(q, do)` of some rows against `(k, v)` of others, or the other way round.
-    fn new(
-        a: (&Vectors, &Vectors),
-        ra: Range<usize>,
-        b: (&Vectors, &Vectors),
-        rb: Range<usize>,
-    ) -> Self {
-        let times = |x: &Array2<f64>, y: &Array2<f64>| {
-            product(rows(x, ra.clone()), rows(y, rb.clone()).reversed_axes())
-        };
-        Self {
-            qk: times(&a.0.value, &b.0.value),
-            qk_size: times(&a.0.size, &b.0.size),
-            do_v: times(&a.1.value, &b.1.value),
-            do_v_size: times(&a.1.size, &b.1.size),
-        }
-    }
-
-    /// Keeps the memory for the next tile.
-    fn keep(self) {
-        [self.qk, self.qk_size, self.do_v, self.do_v_size]
-            .into_iter()
-            .for_each(spare::keep);
-    }
-
-    /// Row `a` of each.
-    fn lines(&self, a: usize) -> [&[f64]; 4] {
-        [&self.qk, &self.qk_size, &self.do_v, &self.do_v_size].map(|matrix| line(matrix, a))
-    }
-}
-
-/// Between these a weight is rounded to 16 bits by its unit roundoff.
-#[derive(Clone, Copy)]
-struct Limits {
-    normal: f64,
-    overflow: f64,
-}
-
-/// Numbers of the precision that every pair needs.
-struct Constants {
-    scoring: Scoring,
-    unit: f64,
-    eta: f64,
-    /// γ(D + 2) and D·η.
-    dot: f64,
-    dot_underflow: f64,
-    /// Of the type that weights may be rounded to.
-    weight_unit: f64,
-    weight_normal: f64,
-    weight_overflow: f64,
-    capped: bool,
-}
-
-impl Constants {
-    /// One f32 rounding.
-    fn round(&self, x: Bounded) -> Bounded {
-        x.widen(self.unit * x.magnitude() + self.eta)
-    }
-
-    /// P and dX from the four dot products of a pair.
-    fn pair(&self, lse: f64, delta: Bounded, [qk, qk_size, do_v, do_v_size]: [f64; 4]) -> Pair {
-        if lse == f64::NEG_INFINITY {
-            let zero = Bounded::exact(0.0);
-            return Pair { p: zero, dx: zero };
-        }
-        let score = self.scoring.score_and_slope(qk, qk_size);
-        let eta = match score.score.value {
-            // Its weight is zero in any arithmetic.
-            f64::NEG_INFINITY => score.score.bound,
-            _ => exponent_error(score.score, lse, self.unit),
-        };
-        let log_weight = score.score.value - lse;
-        let unknown_score = !score.score.value.is_nan() && eta == f64::INFINITY;
-        if unknown_score || score.score.value.is_finite() && log_weight + eta >= MAX_LOG {
-            let unknown = Bounded::new(0.0, f64::INFINITY);
-            return Pair {
-                p: unknown,
-                dx: unknown,
-            };
-        }
-        let weight = log_weight.exp();
-        let p = Bounded::new(weight, raised(log_weight, eta) + self.eta);
-        let dp = Bounded::new(do_v, self.dot * do_v_size + self.dot_underflow);
-        let ds = self.round(p * self.round(dp - delta));
-        let dx = if self.capped {
-            self.round(ds * score.slope)
-        } else {
-            ds
-        };
-        Pair { p, dx }
-    }
-
-    /// The 16-bit range, for a weight that may be multiplied by `scale` before it is rounded.
-    fn limits(&self, scale: f64) -> Limits {
-        Limits {
-            normal: self.weight_normal * (1.0 / scale).max(1.0),
-            overflow: self.weight_overflow / scale.max(1.0),
-        }
-    }
-
-    /// Weight, its error in a sum with this γ, and its rounding to 16 bits.
-    fn weigh(&self, x: Bounded, gamma: f64, limits: Limits) -> [f64; 3] {
-        let size = x.magnitude();
-        let rounding = if size >= limits.overflow {
-            f64::INFINITY
-        } else {
-            self.weight_unit * size.max(limits.normal)
-        };
-        [x.value, x.bound + gamma * size + self.eta, rounding]
-    }
+struct PackedHead {
+    q: Dots,
+    d_o: Dots,
+    q_sum: Summands,
+    d_o_sum: Summands,
 }
 
 impl Group<'_> {
     fn constants(&self) -> Constants {
-        let (p, d) = (self.precision, self.k.value.ncols());
-        Constants {
-            scoring: Scoring::new(self.options, d, p),
-            unit: p.unit(),
-            eta: p.underflow(),
-            dot: p.gamma(d + 2),
-            dot_underflow: d as f64 * p.underflow(),
-            weight_unit: p.weights.unit_roundoff(),
-            weight_normal: p.weights.smallest_normal(),
-            weight_overflow: p.weights.overflow_threshold(),
-            capped: self.options.softcap.is_some(),
+        Constants::new(self.options, self.k.value.ncols(), self.precision)
+    }
+
+    pub(crate) fn pack(&self) -> Packed {
+        let sum = |vectors: &Vectors| Summands::new(vectors, self.rounded());
+        let head = |head: &QueryHead<'_>| PackedHead {
+            q: Dots::new(head.q),
+            d_o: Dots::new(head.d_o),
+            q_sum: sum(head.q),
+            d_o_sum: sum(head.d_o),
+        };
+        Packed {
+            k: Dots::new(self.k),
+            v: Dots::new(self.v),
+            k_sum: sum(self.k),
+            heads: self.heads.iter().map(head).collect(),
+            seen: (0..self.queries).map(|i| self.mask.ranges(i)).collect(),
         }
     }
 
@@ -226,85 +128,99 @@ impl Group<'_> {
     }
 
     /// dq of a tile of queries of one head, `rows × D`. Needs finite inputs.
-    pub(crate) fn dq_tiled(&self, head: &QueryHead<'_>, tile: Range<usize>) -> Vec<Bounded> {
-        let ranges: Vec<_> = tile.clone().map(|i| self.mask.ranges(i)).collect();
-        let span = span_of(&ranges);
-        let (queries, keys) = ((head.q, head.d_o), (self.k, self.v));
-        let dots = Products::new(queries, tile.clone(), keys, span.clone());
+    pub(crate) fn dq_tiled(
+        &self,
+        packed: &Packed,
+        head: usize,
+        tile: Range<usize>,
+    ) -> Vec<Bounded> {
+        let head = &self.heads[head];
+        let seen = &packed.seen[tile.clone()];
+        let span = aligned(span_of(seen));
+        let [qk, qk_size] = packed.k.with(head.q, tile.clone(), span.clone());
+        let [do_v, do_v_size] = packed.v.with(head.d_o, tile.clone(), span.clone());
+        let dots = [qk, qk_size, do_v, do_v_size];
         let c = self.constants();
-        let scale = c.limits(self.scale());
-        let mut dx = Weights::zeros(tile.len(), span.len(), self.rounded());
-        for (a, (i, ranges)) in tile.clone().zip(&ranges).enumerate() {
+        let limits = c.limits(self.scale());
+        let mut dx = Weights::unset(tile.len(), span.len(), self.rounded());
+        let mut lanes = Lanes::default();
+        let mut of_query = [(); 3].map(|()| vec![0.0; span.len()]);
+        for (a, (i, ranges)) in tile.zip(seen).enumerate() {
             let gamma = self.precision.gamma(ranges.iter().map(Range::len).sum());
-            let [qk, qk_size, do_v, do_v_size] = dots.lines(a);
-            let mut to = dx.row_mut(a);
-            for b in ranges
-                .iter()
-                .flat_map(|r| r.start - span.start..r.end - span.start)
-            {
-                let dots = [qk[b], qk_size[b], do_v[b], do_v_size[b]];
-                let pair = c.pair(head.lse[i], head.delta[i], dots);
-                to.set(b, c.weigh(pair.dx, gamma, scale));
+            let delta = head.delta(i);
+            let numbers = [head.lse[i], delta.value, delta.bound];
+            of_query
+                .iter_mut()
+                .zip(numbers)
+                .for_each(|(of, x)| of.fill(x));
+            let columns = || {
+                let column = |r: &Range<usize>| r.start - span.start..r.end - span.start;
+                ranges.iter().map(column)
+            };
+            clear_between(columns(), dx.row_mut(a));
+            for columns in columns() {
+                let of_run = of_query.each_ref().map(|of| &of[columns.clone()]);
+                let run = Run {
+                    dots: dots.each_ref().map(|dots| &line(dots, a)[columns.clone()]),
+                    lse: of_run[0],
+                    delta: [of_run[1], of_run[2]],
+                };
+                let row = dx.row_mut(a).into_part(columns);
+                c.weigh_run(&mut lanes, &run, gamma, &mut Target { row, limits }, None);
             }
         }
-        let (value, bound) = dx.sum(self.k, span.start, self.precision.weights);
-        dots.keep();
+        let [value, bound] = dx.sum(&packed.k_sum, span.start, self.precision.weights);
+        dots.into_iter().for_each(spare::keep);
         dx.keep();
         let both = value.iter().zip(&bound);
         both.map(|(&x, &e)| self.finish_scaled(x, e)).collect()
     }
 
     /// dk and dv of a tile of keys, `keys × D` each. Needs finite inputs.
-    pub(crate) fn dkv_tiled(&self, tile: Range<usize>) -> (Vec<Bounded>, Vec<Bounded>) {
-        let in_tile = |i: usize| {
-            let ranges = self.mask.ranges(i).into_iter();
-            let cut = |r: Range<usize>| r.start.max(tile.start)..r.end.min(tile.end);
-            ranges
-                .map(cut)
-                .filter(|r| !r.is_empty())
-                .collect::<Vec<_>>()
-        };
-        let seen: Vec<Vec<Range<usize>>> = (0..self.queries).map(in_tile).collect();
-        let first = seen
-            .iter()
-            .position(|ranges| !ranges.is_empty())
-            .unwrap_or(0);
-        let end = seen
-            .iter()
-            .rposition(|ranges| !ranges.is_empty())
-            .map_or(first, |i| i + 1);
-        let queries = first..end;
-        // `sees[a·queries + b]`: whether query b sees key a.
-        let mut sees = vec![false; tile.len() * queries.len()];
-        for (b, i) in queries.clone().enumerate() {
-            for j in seen[i].iter().cloned().flatten() {
-                sees[(j - tile.start) * queries.len() + b] = true;
-            }
-        }
+    pub(crate) fn dkv_tiled(&self, packed: &Packed, tile: Range<usize>) -> [Vec<Bounded>; 2] {
+        let runs = runs_of(&packed.seen, tile.clone());
+        let queries = aligned(span_of(&runs));
         let c = self.constants();
         let (scale, one) = (c.limits(self.scale()), c.limits(1.0));
         let shape = (tile.len(), self.k.value.ncols());
         let mut totals = [(); 4].map(|()| Array2::<f64>::zeros(shape));
-        for head in &self.heads {
-            let (keys, of_head) = ((self.k, self.v), (head.q, head.d_o));
-            let dots = Products::new(keys, tile.clone(), of_head, queries.clone());
-            let mut dx = Weights::zeros(tile.len(), queries.len(), self.rounded());
-            let mut p = Weights::zeros(tile.len(), queries.len(), self.rounded());
-            for (a, sees) in sees.chunks(queries.len().max(1)).enumerate() {
-                let count = sees.iter().filter(|&&sees| sees).count();
+        let mut lanes = Lanes::default();
+        for (head, of_head) in self.heads.iter().zip(&packed.heads) {
+            let [qk, qk_size] = of_head.q.with(self.k, tile.clone(), queries.clone());
+            let [do_v, do_v_size] = of_head.d_o.with(self.v, tile.clone(), queries.clone());
+            let dots = [qk, qk_size, do_v, do_v_size];
+            let mut dx = Weights::unset(tile.len(), queries.len(), self.rounded());
+            let mut p = Weights::unset(tile.len(), queries.len(), self.rounded());
+            for (a, runs) in runs.iter().enumerate() {
+                let count: usize = runs.iter().map(Range::len).sum();
                 let gamma = self.precision.gamma(count * self.heads.len());
-                let [qk, qk_size, do_v, do_v_size] = dots.lines(a);
-                let (mut dx, mut p) = (dx.row_mut(a), p.row_mut(a));
-                for (b, i) in queries.clone().enumerate().filter(|(b, _)| sees[*b]) {
-                    let dots = [qk[b], qk_size[b], do_v[b], do_v_size[b]];
-                    let pair = c.pair(head.lse[i], head.delta[i], dots);
-                    dx.set(b, c.weigh(pair.dx, gamma, scale));
-                    p.set(b, c.weigh(pair.p, gamma, one));
+                let columns = || {
+                    let column = |r: &Range<usize>| r.start - queries.start..r.end - queries.start;
+                    runs.iter().map(column)
+                };
+                clear_between(columns(), dx.row_mut(a));
+                clear_between(columns(), p.row_mut(a));
+                for (run, columns) in runs.iter().zip(columns()) {
+                    let of_run = Run {
+                        dots: dots.each_ref().map(|dots| &line(dots, a)[columns.clone()]),
+                        lse: &head.lse[run.clone()],
+                        delta: head.delta.each_ref().map(|delta| &delta[run.clone()]),
+                    };
+                    let mut to_dx = Target {
+                        row: dx.row_mut(a).into_part(columns.clone()),
+                        limits: scale,
+                    };
+                    let mut to_p = Target {
+                        row: p.row_mut(a).into_part(columns),
+                        limits: one,
+                    };
+                    c.weigh_run(&mut lanes, &of_run, gamma, &mut to_dx, Some(&mut to_p));
                 }
             }
-            let (dk, dk_bound) = dx.sum(head.q, queries.start, self.precision.weights);
-            let (dv, dv_bound) = p.sum(head.d_o, queries.start, self.precision.weights);
-            dots.keep();
+            let format = self.precision.weights;
+            let [dk, dk_bound] = dx.sum(&of_head.q_sum, queries.start, format);
+            let [dv, dv_bound] = p.sum(&of_head.d_o_sum, queries.start, format);
+            dots.into_iter().for_each(spare::keep);
             [dx, p].into_iter().for_each(Weights::keep);
             for (total, part) in totals.iter_mut().zip([dk, dk_bound, dv, dv_bound]) {
                 *total += &part;
@@ -317,16 +233,33 @@ impl Group<'_> {
             .zip(&dk_bound)
             .map(|(&x, &e)| self.finish_scaled(x, e));
         let dv = dv.iter().zip(&dv_bound).map(|(&x, &e)| self.finish(x, e));
-        (dk.collect(), dv.collect())
+        [dk.collect(), dv.collect()]
+    }
+
+    /// dq of a tile, pair by pair.
+    pub(crate) fn dq_plainly(&self, head: usize, tile: Range<usize>) -> Vec<Bounded> {
+        let head = &self.heads[head];
+        tile.flat_map(|i| self.dq_plain(head, i)).collect()
+    }
+
+    /// dk and dv of a tile, pair by pair.
+    pub(crate) fn dkv_plainly(&self, tile: Range<usize>) -> [Vec<Bounded>; 2] {
+        let mut both = [Vec::new(), Vec::new()];
+        for j in tile {
+            let (dk, dv) = self.dkv_plain(j);
+            both[0].extend(dk);
+            both[1].extend(dv);
+        }
+        both
     }
 
     /// dq of one query, pair by pair.
-    pub(crate) fn dq_plain(&self, head: &QueryHead<'_>, i: usize) -> Vec<Bounded> {
+    fn dq_plain(&self, head: &QueryHead<'_>, i: usize) -> Vec<Bounded> {
         let seen: Vec<usize> = self.mask.ranges(i).into_iter().flatten().collect();
         let (c, gamma) = (self.constants(), self.precision.gamma(seen.len()));
         let mut sum = PlainSum::new(self.k.value.ncols());
         for &j in &seen {
-            let pair = c.pair(head.lse[i], head.delta[i], self.dots(head, i, j));
+            let pair = c.pair(head.lse[i], head.delta(i), self.dots(head, i, j));
             let weight = c.weigh(pair.dx, gamma, c.limits(self.scale()));
             sum.add(weight, self.k.value.row(j), self.k.size.row(j));
         }
@@ -336,7 +269,7 @@ impl Group<'_> {
     }
 
     /// dk and dv of one key, pair by pair.
-    pub(crate) fn dkv_plain(&self, j: usize) -> (Vec<Bounded>, Vec<Bounded>) {
+    fn dkv_plain(&self, j: usize) -> (Vec<Bounded>, Vec<Bounded>) {
         let sees = |i: &usize| self.mask.ranges(*i).iter().any(|range| range.contains(&j));
         let seen: Vec<usize> = (0..self.queries).filter(sees).collect();
         let (c, gamma) = (
@@ -348,7 +281,7 @@ impl Group<'_> {
         for head in &self.heads {
             let (mut dk, mut dv) = (PlainSum::new(d), PlainSum::new(d));
             for &i in &seen {
-                let pair = c.pair(head.lse[i], head.delta[i], self.dots(head, i, j));
+                let pair = c.pair(head.lse[i], head.delta(i), self.dots(head, i, j));
                 let dx = c.weigh(pair.dx, gamma, c.limits(self.scale()));
                 dk.add(dx, head.q.value.row(i), head.q.size.row(i));
                 let p = c.weigh(pair.p, gamma, c.limits(1.0));
@@ -381,16 +314,55 @@ impl Group<'_> {
     /// Whether everything the tiles multiply is a finite number.
     pub(crate) fn all_finite(&self) -> bool {
         let head_finite = |h: &QueryHead<'_>| {
-            let delta = |d: &Bounded| d.value.is_finite() && d.bound.is_finite();
             h.q.all_finite()
                 && h.d_o.all_finite()
-                && h.delta.iter().all(delta)
+                && h.delta.iter().flatten().all(|x| x.is_finite())
                 && h.lse
                     .iter()
                     .all(|&lse| lse.is_finite() || lse == f64::NEG_INFINITY)
         };
         self.k.all_finite() && self.v.all_finite() && self.heads.iter().all(head_finite)
     }
+}
+
+/// Zeros before, between and behind the columns of a row that are in use.
+fn clear_between(columns: impl Iterator<Item = Range<usize>>, mut row: WeightRow<'_>) {
+    let mut from = 0;
+    for range in columns {
+        row.part(from..range.start).clear();
+        from = range.end;
+    }
+    let end = row.value.len();
+    row.part(from..end).clear();
+}
+
+/// For each key of `tile`, the runs of queries that see it, where query i sees the keys `seen[i]`.
+fn runs_of(seen: &[Vec<Range<usize>>], tile: Range<usize>) -> Vec<Vec<Range<usize>>> {
+    let mut runs = vec![Vec::new(); tile.len()];
+    let mut since: Vec<Option<usize>> = vec![None; tile.len()];
+    let (mut now, mut before) = (Vec::new(), Vec::new());
+    let end = [Vec::new()];
+    for (i, ranges) in seen.iter().chain(&end).enumerate() {
+        let cut = |r: &Range<usize>| r.start.max(tile.start)..r.end.min(tile.end);
+        now.clear();
+        now.extend(ranges.iter().map(cut).filter(|r| !r.is_empty()));
+        // Seldom does a query see other keys of a tile than the one before it.
+        if now == before {
+            continue;
+        }
+        for (key, since) in tile.clone().zip(&mut since) {
+            match (*since, now.iter().any(|range| range.contains(&key))) {
+                (None, true) => *since = Some(i),
+                (Some(first), false) => {
+                    runs[key - tile.start].push(first..i);
+                    *since = None;
+                }
+                _ => {}
+            }
+        }
+        std::mem::swap(&mut now, &mut before);
+    }
+    runs
 }
 
 /// A sum that may overflow on the way is undecided, and so is one whose bound came out NaN (an
@@ -437,5 +409,37 @@ impl PlainSum {
             }
         }
         (self.value, self.bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_the_queries_that_see_a_key() {
+        let seen = [
+            &[(0, 3)][..],
+            &[(0, 3)],
+            &[(1, 2), (4, 9)],
+            &[],
+            &[(2, 5)],
+            &[(2, 5)],
+        ]
+        .map(|ranges| {
+            ranges
+                .iter()
+                .map(|&(start, end)| start..end)
+                .collect::<Vec<_>>()
+        });
+        let tile = 1..6;
+        let runs = runs_of(&seen, tile.clone());
+        for (key, runs) in tile.zip(&runs) {
+            let sees = |i: &usize| seen[*i].iter().any(|range| range.contains(&key));
+            let expected: Vec<usize> = (0..seen.len()).filter(sees).collect();
+            let got: Vec<usize> = runs.iter().cloned().flatten().collect();
+            assert_eq!(got, expected, "{key}");
+            assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start));
+        }
     }
 }

@@ -80,14 +80,14 @@ impl Layout {
     }
 
     /// The vectors of each sequence and head, sequence by sequence.
-    pub(crate) fn gather<T: Element>(&self, data: &[T], d: usize, rounded: bool) -> Vec<Vectors> {
+    pub(crate) fn gather<T: Element>(&self, data: &[T], d: usize) -> Vec<Vectors> {
         let mut all = Vec::with_capacity(self.sequences() * self.heads);
         for sequence in 0..self.sequences() {
             for head in 0..self.heads {
                 let value = Array2::from_shape_fn((self.length(sequence), d), |(i, c)| {
                     data[self.row(sequence, head, i) * d + c].to_f64()
                 });
-                all.push(Vectors::new(value, None, rounded));
+                all.push(Vectors::new(value, None));
             }
         }
         all

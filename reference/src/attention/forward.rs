@@ -39,8 +39,10 @@ use super::scores::Scoring;
 use super::softmax::{Row, Summary};
 use super::spare;
 use super::weighted::{
-    Vectors, Weights, dot, finite_dot, line, line_mut, may_overflow, product, rounding_of, rows,
+    Dots, Summands, Vectors, Weights, aligned, dot, finite_dot, line, line_mut, may_overflow,
+    product, rounding_of, rows,
 };
+use crate::numbers::gemm::Panels;
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Everything one head of one sequence computes with.
@@ -55,6 +57,29 @@ pub(crate) struct Head<'a> {
     pub(crate) sink: Option<f64>,
     pub(crate) options: &'a Options,
     pub(crate) precision: Precision,
+}
+
+/// What the tiles of all query heads of one KV head multiply with.
+pub(crate) struct Packed {
+    k: Dots,
+    v: Summands,
+    /// `|v − c|`.
+    distance: Panels,
+}
+
+impl Packed {
+    pub(crate) fn new(k: &Vectors, v: &Vectors, center: &[f64], precision: Precision) -> Self {
+        let mut distance = v.value.clone();
+        for mut v in distance.rows_mut() {
+            let pairs = v.iter_mut().zip(center);
+            pairs.for_each(|(v, c)| *v = (*v - c).abs());
+        }
+        Self {
+            k: Dots::new(k),
+            v: Summands::new(v, precision.weights != DType::F32),
+            distance: Panels::new(distance.view()),
+        }
+    }
 }
 
 /// Result of some query rows of one head.
@@ -88,68 +113,45 @@ impl Head<'_> {
     }
 
     /// All of the tile's rows, by matrix products. Needs finite inputs.
-    pub(crate) fn tiled(&self, tile: Range<usize>) -> Rows {
+    pub(crate) fn tiled(&self, packed: &Packed, tile: Range<usize>) -> Rows {
         let ranges: Vec<_> = tile.clone().map(|row| self.mask.ranges(row)).collect();
-        let span = span_of(&ranges);
-        let rounded = self.precision.weights != DType::F32;
-        let q = rows(&self.q.value, tile.clone());
-        let q_size = rows(&self.q.size, tile.clone());
-        let raw = product(q, rows(&self.k.value, span.clone()).reversed_axes());
-        let size = product(q_size, rows(&self.k.size, span.clone()).reversed_axes());
+        let seen = span_of(&ranges);
+        let span = aligned(seen.clone());
+        let [raw, size] = packed.k.with(self.q, tile.clone(), span.clone());
 
+        let rounded = self.precision.weights != DType::F32;
         let scoring = self.scoring();
-        let mut weights = Weights::zeros(tile.len(), span.len(), rounded);
-        let mut moved = spare::zeros(tile.len(), span.len());
+        let mut weights = Weights::unset(tile.len(), span.len(), rounded);
+        let mut moved = spare::any(tile.len(), span.len());
         let mut row = Row::default();
         let mut summaries = Vec::with_capacity(tile.len());
         for (at, ranges) in ranges.iter().enumerate() {
-            let columns = || {
-                ranges
-                    .iter()
-                    .map(|r| r.start - span.start..r.end - span.start)
-            };
+            let columns = ranges
+                .iter()
+                .map(|r| r.start - span.start..r.end - span.start);
             let (raw, size) = (line(&raw, at), line(&size, at));
             row.clear();
-            for range in columns() {
-                let pairs = raw[range.clone()].iter().zip(&size[range]);
-                pairs.for_each(|(&raw, &size)| row.push(scoring.score(raw, size)));
+            for range in columns.clone() {
+                row.extend(&scoring, &raw[range.clone()], &size[range]);
             }
             let mut summary = row.softmax(self.sink, self.precision);
             let largest = row.set_apart_largest(&mut summary);
             let key = |at: usize| ranges.iter().flat_map(Range::clone).nth(at);
-            let largest = largest.and_then(|(at, h)| Some((key(at)?, h)));
-            summaries.push((summary, largest));
-            let mut from = 0;
-            for range in columns() {
-                let taken = from..from + range.len();
-                from = taken.end;
-                let copy = |to: &mut Array2<f64>, numbers: &[f64]| {
-                    let to = &mut line_mut(to, at)[range.clone()];
-                    to.copy_from_slice(&numbers[taken.clone()]);
-                };
-                copy(&mut weights.value, &row.value);
-                copy(&mut weights.error, &row.error);
-                copy(&mut moved, &row.moved);
-                if let Some(rounding) = &mut weights.rounding {
-                    copy(rounding, &row.rounding);
-                }
+            summaries.push((summary, largest.and_then(|(at, h)| Some((key(at)?, h)))));
+            let to = weights.row_mut(at);
+            spread(&row.value, columns.clone(), to.value);
+            spread(&row.error, columns.clone(), to.error);
+            spread(&row.moved, columns.clone(), line_mut(&mut moved, at));
+            if rounded {
+                spread(&row.rounding, columns, to.rounding);
             }
         }
 
-        let (o, summed) = weights.sum(self.v, span.start, self.precision.weights);
-        let mut distance = rows(&self.v.value, span).to_owned();
-        for mut v in distance.rows_mut() {
-            let pairs = v.iter_mut().zip(self.center);
-            pairs.for_each(|(v, c)| *v = (*v - c).abs());
-        }
-        let moved_by = product(moved.view(), distance.view());
+        let [o, summed] = weights.sum(&packed.v, span.start, self.precision.weights);
+        let moved_by = product(moved.view(), &packed.distance, span, 0..self.size());
         weights.keep();
         [raw, size, moved].into_iter().for_each(spare::keep);
-        let farthest: Vec<f64> = distance
-            .columns()
-            .into_iter()
-            .map(|c| c.fold(0.0, |m, &x| f64::max(m, x)))
-            .collect();
+        let farthest = self.farthest(seen);
 
         let mut out = Rows {
             o: Vec::with_capacity(o.len()),
@@ -169,11 +171,37 @@ impl Head<'_> {
             }
             out.lse.push(self.precision.store_statistic(summary.lse));
         }
+        [o, summed, moved_by].into_iter().for_each(spare::keep);
         out
     }
 
+    /// `max_j |v_j − c|` of the keys `seen`, per component.
+    fn farthest(&self, seen: Range<usize>) -> Vec<f64> {
+        let mut farthest = vec![0.0; self.size()];
+        for v in rows(&self.v.value, seen).rows() {
+            let pairs = v.iter().zip(self.center);
+            for (farthest, (v, c)) in farthest.iter_mut().zip(pairs) {
+                *farthest = f64::max(*farthest, (v - c).abs());
+            }
+        }
+        farthest
+    }
+
+    /// All of the tile's rows, pair by pair.
+    pub(crate) fn plainly(&self, tile: Range<usize>) -> Rows {
+        let mut rows = Rows {
+            o: Vec::new(),
+            lse: Vec::new(),
+        };
+        for one in tile.map(|row| self.plain(row)) {
+            rows.o.extend(one.o);
+            rows.lse.extend(one.lse);
+        }
+        rows
+    }
+
     /// One row, following the formula term by term over the keys it sees and no others.
-    pub(crate) fn plain(&self, query: usize) -> Rows {
+    fn plain(&self, query: usize) -> Rows {
         let scoring = self.scoring();
         let (q, q_size) = (self.q.value.row(query), self.q.size.row(query));
         let seen: Vec<usize> = self.mask.ranges(query).into_iter().flatten().collect();
@@ -240,6 +268,19 @@ impl Head<'_> {
         let o = Bounded::new(sum.value, moved + sum.summed);
         self.precision.store(o.widen(row.relative * o.magnitude()))
     }
+}
+
+/// Puts `numbers` into the ranges `columns` of a row, and zeros between them.
+fn spread(numbers: &[f64], columns: impl Iterator<Item = Range<usize>>, row: &mut [f64]) {
+    let (mut from, mut to) = (0, 0);
+    for range in columns {
+        row[to..range.start].fill(0.0);
+        to = range.end;
+        let count = range.len();
+        row[range].copy_from_slice(&numbers[from..from + count]);
+        from += count;
+    }
+    row[to..].fill(0.0);
 }
 
 /// A number near most of each column of `v`: the median of the finite ones.

@@ -24,13 +24,14 @@
 //! Error bounds are derived beside the code: `forward` for o and lse, `backward` for
 //! the gradients, `scores` for what both share, `weighted` for sums under inexact weights.
 //!
-//! Both passes work on tiles of 128 rows against all keys (or queries): memory is O(N). The plain
+//! Both passes work on tiles of 64 rows against all keys (or queries): memory is O(N). The plain
 //! formula, pair by pair, stands beside the tiles; it serves inputs with odd values, and tests.
 
 mod backward;
 mod batch;
 mod forward;
 mod options;
+mod pairs;
 mod run;
 mod scores;
 mod softmax;

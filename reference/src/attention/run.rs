@@ -6,14 +6,14 @@ use rayon::prelude::*;
 
 use super::backward::{Group, QueryHead};
 use super::batch::{Batch, Layout};
-use super::forward::{Head, Rows, column_medians};
+use super::forward::{Head, Packed, Rows, column_medians};
 use super::options::{Band, Mask, Options};
 use super::weighted::Vectors;
 use crate::error::{Error, Result};
-use crate::numbers::{Bounded, BoundedTensor, DType, Element, Precision};
+use crate::numbers::{Bounded, BoundedTensor, Element, Precision};
 
 /// Rows per tile: enough for the matrix products, few enough that `tile × N` stays small.
-const TILE: usize = 128;
+const TILE: usize = 64;
 
 /// How to evaluate; both give the same numbers up to float64 rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,26 +63,17 @@ pub struct Gradients {
     pub dv: BoundedTensor,
 }
 
-/// One head's work on a range of its rows.
-struct Piece {
-    sequence: usize,
-    head: usize,
-    rows: Range<usize>,
+/// The tiles of so many rows.
+fn tiles(rows: usize) -> Vec<Range<usize>> {
+    let starts = (0..rows).step_by(TILE);
+    starts.map(|start| start..rows.min(start + TILE)).collect()
 }
 
-fn pieces(layout: &Layout) -> Vec<Piece> {
-    let mut all = Vec::new();
-    for sequence in 0..layout.sequences() {
-        for head in 0..layout.heads() {
-            let length = layout.length(sequence);
-            all.extend((0..length).step_by(TILE).map(|start| Piece {
-                sequence,
-                head,
-                rows: start..length.min(start + TILE),
-            }));
-        }
-    }
-    all
+/// Results of a tile of some head, to be put where its rows belong.
+struct Part<T> {
+    head: usize,
+    rows: Range<usize>,
+    result: T,
 }
 
 /// The vectors of all sequences and heads, in float64.
@@ -120,51 +111,71 @@ pub(crate) fn attend(
         finite(&gathered.v),
     );
 
-    let mut o = vec![Bounded::exact(0.0); queries.rows() * d];
-    let mut lse = vec![Bounded::exact(0.0); queries.rows()];
-    let pieces = pieces(queries);
-    let results: Vec<Rows> = pieces
-        .par_iter()
-        .map(|piece| {
-            let of_q = piece.sequence * queries.heads() + piece.head;
-            let of_kv = piece.sequence * gathered.kv_heads + piece.head / group;
-            let head = Head {
-                q: &gathered.q[of_q],
-                k: &gathered.k[of_kv],
-                v: &gathered.v[of_kv],
-                center: &centers[of_kv],
-                mask: masks[piece.sequence].as_ref(),
-                sink: sinks.map(|sinks| f64::from(sinks[piece.head])),
-                options,
-                precision,
+    let results: Vec<Vec<Part<Rows>>> = (0..gathered.k.len())
+        .into_par_iter()
+        .map(|of_kv| {
+            let (sequence, kv_head) = (of_kv / gathered.kv_heads, of_kv % gathered.kv_heads);
+            let (k, v, center) = (&gathered.k[of_kv], &gathered.v[of_kv], &centers[of_kv]);
+            let finite = method == Method::Tiled && k_finite[of_kv] && v_finite[of_kv];
+            let packed = finite.then(|| Packed::new(k, v, center, precision));
+            let tiles = tiles(queries.length(sequence));
+            let work = |head: usize, rows: &Range<usize>| {
+                let of_q = sequence * queries.heads() + head;
+                let this = Head {
+                    q: &gathered.q[of_q],
+                    k,
+                    v,
+                    center,
+                    mask: masks[sequence].as_ref(),
+                    sink: sinks.map(|sinks| f64::from(sinks[head])),
+                    options,
+                    precision,
+                };
+                let result = match &packed {
+                    Some(packed) if q_finite[of_q] => this.tiled(packed, rows.clone()),
+                    _ => this.plainly(rows.clone()),
+                };
+                Part {
+                    head,
+                    rows: rows.clone(),
+                    result,
+                }
             };
-            let finite = q_finite[of_q] && k_finite[of_kv] && v_finite[of_kv];
-            if method == Method::Tiled && finite {
-                return head.tiled(piece.rows.clone());
-            }
-            let mut rows = Rows {
-                o: Vec::new(),
-                lse: Vec::new(),
-            };
-            for row in piece.rows.clone() {
-                let one = head.plain(row);
-                rows.o.extend(one.o);
-                rows.lse.extend(one.lse);
-            }
-            rows
+            (kv_head * group..(kv_head + 1) * group)
+                .into_par_iter()
+                .flat_map(|head| tiles.par_iter().map(move |rows| (head, rows)))
+                .map(|(head, rows)| work(head, rows))
+                .collect()
         })
         .collect();
-    for (piece, rows) in pieces.iter().zip(results) {
-        for (at, i) in piece.rows.clone().enumerate() {
-            let row = queries.row(piece.sequence, piece.head, i);
-            lse[row] = rows.lse[at];
-            o[row * d..(row + 1) * d].copy_from_slice(&rows.o[at * d..(at + 1) * d]);
+    let mut o = vec![Bounded::exact(0.0); queries.rows() * d];
+    let mut lse = vec![Bounded::exact(0.0); queries.rows()];
+    for (of_kv, parts) in results.into_iter().enumerate() {
+        let sequence = of_kv / gathered.kv_heads;
+        for part in parts {
+            put(queries, sequence, &part, d, &part.result.o, &mut o);
+            put(queries, sequence, &part, 1, &part.result.lse, &mut lse);
         }
     }
     Ok(Forward {
         o: BoundedTensor::new("o", &queries.shape(d), o)?,
         lse: BoundedTensor::new("lse", queries.row_shape(), lse)?,
     })
+}
+
+/// Copies the rows of a part, `d` numbers each, to where they belong in the whole.
+fn put<T>(
+    layout: &Layout,
+    sequence: usize,
+    part: &Part<T>,
+    d: usize,
+    from: &[Bounded],
+    whole: &mut [Bounded],
+) {
+    for (at, i) in part.rows.clone().enumerate() {
+        let row = layout.row(sequence, part.head, i);
+        whole[row * d..(row + 1) * d].copy_from_slice(&from[at * d..(at + 1) * d]);
+    }
 }
 
 /// What the options leave each sequence's queries to see.
@@ -196,12 +207,11 @@ pub(crate) fn forward_under<T: Element>(
     method: Method,
 ) -> Result<Forward> {
     options.check()?;
-    let rounded = precision.weights != DType::F32;
     let d = batch.head_size;
     let gathered = Gathered {
-        q: batch.queries.gather(batch.q, d, false),
-        k: batch.keys.gather(batch.k, d, false),
-        v: batch.keys.gather(batch.v, d, rounded),
+        q: batch.queries.gather(batch.q, d),
+        k: batch.keys.gather(batch.k, d),
+        v: batch.keys.gather(batch.v, d),
         kv_heads: batch.keys.heads(),
     };
     attend(
@@ -229,7 +239,7 @@ fn expect_len(argument: &'static str, shape: Vec<usize>, got: usize) -> Result<(
 }
 
 /// The backward pass of a batch: the gradients of `Σ do∘o`.
-pub fn backward<T: Element, S: Copy + Into<f64>>(
+pub fn backward<T: Element, S: Copy + Into<f64> + Sync>(
     batch: &Batch<'_, T>,
     saved: Saved<'_, T, S>,
     d_o: &[T],
@@ -242,7 +252,7 @@ pub fn backward<T: Element, S: Copy + Into<f64>>(
 }
 
 /// The backward pass under any masks, one per sequence.
-pub(crate) fn backward_under<T: Element, S: Copy + Into<f64>>(
+pub(crate) fn backward_under<T: Element, S: Copy + Into<f64> + Sync>(
     batch: &Batch<'_, T>,
     masks: &[Box<dyn Mask>],
     saved: Saved<'_, T, S>,
@@ -260,11 +270,8 @@ pub(crate) fn backward_under<T: Element, S: Copy + Into<f64>>(
         Delta::Given(delta) => expect_len("delta", queries.row_shape().to_vec(), delta.len())?,
     }
 
-    let rounded = precision.weights != DType::F32;
-    let q = queries.gather(batch.q, d, rounded);
-    let d_o_all = queries.gather(d_o, d, rounded);
-    let k = keys.gather(batch.k, d, rounded);
-    let v = keys.gather(batch.v, d, false);
+    let (q, d_o_all) = (queries.gather(batch.q, d), queries.gather(d_o, d));
+    let (k, v) = (keys.gather(batch.k, d), keys.gather(batch.v, d));
     let delta_of = |sequence: usize, head: usize| -> Vec<Bounded> {
         let rows = (0..queries.length(sequence)).map(|i| queries.row(sequence, head, i));
         match saved.delta {
@@ -279,81 +286,79 @@ pub(crate) fn backward_under<T: Element, S: Copy + Into<f64>>(
                 .collect(),
         }
     };
-    let groups: Vec<Group<'_>> = (0..keys.sequences() * keys.heads())
+    let group_of = |at: usize| {
+        let (sequence, kv_head) = (at / keys.heads(), at % keys.heads());
+        let heads = kv_head * batch.group()..(kv_head + 1) * batch.group();
+        let head = |head: usize| {
+            let delta = delta_of(sequence, head);
+            QueryHead {
+                q: &q[sequence * queries.heads() + head],
+                d_o: &d_o_all[sequence * queries.heads() + head],
+                lse: queries.gather_rows(saved.lse, sequence, head),
+                delta: [
+                    delta.iter().map(|delta| delta.value).collect(),
+                    delta.iter().map(|delta| delta.bound).collect(),
+                ],
+            }
+        };
+        Group {
+            heads: heads.map(head).collect(),
+            k: &k[at],
+            v: &v[at],
+            mask: masks[sequence].as_ref(),
+            queries: queries.length(sequence),
+            options,
+            precision,
+        }
+    };
+    type Parts = (Vec<Part<Vec<Bounded>>>, Vec<Part<[Vec<Bounded>; 2]>>);
+    let results: Vec<Parts> = (0..keys.sequences() * keys.heads())
+        .into_par_iter()
         .map(|at| {
             let (sequence, kv_head) = (at / keys.heads(), at % keys.heads());
-            let heads = (kv_head * batch.group()..(kv_head + 1) * batch.group())
-                .map(|head| QueryHead {
-                    q: &q[sequence * queries.heads() + head],
-                    d_o: &d_o_all[sequence * queries.heads() + head],
-                    lse: queries.gather_rows(saved.lse, sequence, head),
-                    delta: delta_of(sequence, head),
-                })
-                .collect();
-            Group {
-                heads,
-                k: &k[at],
-                v: &v[at],
-                mask: masks[sequence].as_ref(),
-                queries: queries.length(sequence),
-                options,
-                precision,
-            }
+            let group = group_of(at);
+            let finite = method == Method::Tiled && group.all_finite();
+            let packed = finite.then(|| group.pack());
+            let of_queries = tiles(queries.length(sequence));
+            let dq = (0..batch.group())
+                .into_par_iter()
+                .flat_map(|head| of_queries.par_iter().map(move |rows| (head, rows)))
+                .map(|(head, rows)| Part {
+                    head: kv_head * batch.group() + head,
+                    rows: rows.clone(),
+                    result: match &packed {
+                        Some(packed) => group.dq_tiled(packed, head, rows.clone()),
+                        None => group.dq_plainly(head, rows.clone()),
+                    },
+                });
+            let dkv = tiles(keys.length(sequence))
+                .into_par_iter()
+                .map(|rows| Part {
+                    head: kv_head,
+                    rows: rows.clone(),
+                    result: match &packed {
+                        Some(packed) => group.dkv_tiled(packed, rows),
+                        None => group.dkv_plainly(rows),
+                    },
+                });
+            (dq.collect(), dkv.collect())
         })
         .collect();
-    let tiled: Vec<bool> = groups
-        .par_iter()
-        .map(|g| method == Method::Tiled && g.all_finite())
-        .collect();
-
-    let dq = scatter(queries, d, |piece| {
-        let at = piece.sequence * keys.heads() + piece.head / batch.group();
-        let (group, head) = (&groups[at], &groups[at].heads[piece.head % batch.group()]);
-        let rows = piece.rows.clone();
-        [if tiled[at] {
-            group.dq_tiled(head, rows)
-        } else {
-            rows.flat_map(|i| group.dq_plain(head, i)).collect()
-        }]
-    });
-    let dkv = scatter(keys, d, |piece| {
-        let at = piece.sequence * keys.heads() + piece.head;
-        let (mut dk, mut dv) = (Vec::new(), Vec::new());
-        if tiled[at] {
-            (dk, dv) = groups[at].dkv_tiled(piece.rows.clone());
-        } else {
-            for j in piece.rows.clone() {
-                let (k_row, v_row) = groups[at].dkv_plain(j);
-                dk.extend(k_row);
-                dv.extend(v_row);
-            }
+    let zeros = |layout: &Layout| vec![Bounded::exact(0.0); layout.rows() * d];
+    let (mut dq, mut dk, mut dv) = (zeros(queries), zeros(keys), zeros(keys));
+    for (at, (of_queries, of_keys)) in results.into_iter().enumerate() {
+        let sequence = at / keys.heads();
+        for part in of_queries {
+            put(queries, sequence, &part, d, &part.result, &mut dq);
         }
-        [dk, dv]
-    });
-    let ([dq], [dk, dv]) = (dq, dkv);
+        for part in of_keys {
+            put(keys, sequence, &part, d, &part.result[0], &mut dk);
+            put(keys, sequence, &part, d, &part.result[1], &mut dv);
+        }
+    }
     Ok(Gradients {
         dq: BoundedTensor::new("dq", &queries.shape(d), dq)?,
         dk: BoundedTensor::new("dk", &keys.shape(d), dk)?,
         dv: BoundedTensor::new("dv", &keys.shape(d), dv)?,
     })
-}
-
-/// Runs `work` on every piece of `layout` and puts its rows where they belong.
-fn scatter<const N: usize>(
-    layout: &Layout,
-    d: usize,
-    work: impl Fn(&Piece) -> [Vec<Bounded>; N] + Sync + Send,
-) -> [Vec<Bounded>; N] {
-    let pieces = pieces(layout);
-    let results: Vec<_> = pieces.par_iter().map(work).collect();
-    let mut out = [(); N].map(|()| vec![Bounded::exact(0.0); layout.rows() * d]);
-    for (piece, parts) in pieces.iter().zip(results) {
-        for (whole, part) in out.iter_mut().zip(parts) {
-            for (at, i) in piece.rows.clone().enumerate() {
-                let row = layout.row(piece.sequence, piece.head, i);
-                whole[row * d..(row + 1) * d].copy_from_slice(&part[at * d..(at + 1) * d]);
-            }
-        }
-    }
-    out
 }

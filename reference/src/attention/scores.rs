@@ -1,6 +1,7 @@
 //! Scores and the exponential of them, with their errors.
 
 use super::Options;
+use crate::numbers::lanes::{InLanes, largest};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Turns raw dot products q·k into scores.
@@ -74,19 +75,48 @@ impl Scoring {
         Score { score, slope }
     }
 
+    #[inline(always)]
     fn scaled(&self, raw: f64, size: f64) -> Bounded {
         let value = self.scale * raw;
-        if size * self.scale.abs().max(1.0) >= self.overflow {
-            return Bounded::new(value, f64::INFINITY);
-        }
-        if !value.is_finite() {
-            return Bounded::exact(value);
-        }
         let raw_error = self.dot * size + self.underflow;
-        Bounded::new(
-            value,
-            self.scale.abs() * raw_error + 3.0 * self.unit * value.abs() + self.eta,
-        )
+        let known = self.scale.abs() * raw_error + 3.0 * self.unit * value.abs() + self.eta;
+        let known = if value.is_finite() { known } else { 0.0 };
+        let overflows = size * self.scale.abs().max(1.0) >= self.overflow;
+        Bounded::new(value, if overflows { f64::INFINITY } else { known })
+    }
+}
+
+/// The scores of many, and their errors.
+pub(crate) struct Scores<'a> {
+    pub(crate) scoring: &'a Scoring,
+    /// q·k and Σ|q||k|.
+    pub(crate) dots: [&'a [f64]; 2],
+    pub(crate) to: [&'a mut [f64]; 2],
+}
+
+impl InLanes for Scores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let [raw, size] = self.dots;
+        let [score, error] = self.to;
+        let dots = raw.iter().zip(size);
+        let scores = score.iter_mut().zip(error);
+        match self.scoring.cap {
+            None => {
+                for ((&raw, &size), (score, error)) in dots.zip(scores) {
+                    let x = self.scoring.scaled(raw, size);
+                    (*score, *error) = (x.value, x.bound);
+                }
+            }
+            Some(_) => {
+                for ((&raw, &size), (score, error)) in dots.zip(scores) {
+                    let x = self.scoring.score(raw, size);
+                    (*score, *error) = (x.value, x.bound);
+                }
+            }
+        }
     }
 }
 
@@ -120,6 +150,7 @@ fn cap_score(x: Bounded, cap: f64, unit: f64) -> Bounded {
 /// ```
 ///
 /// together at most `7u(|s| + |m|)`; then `4u` of ex2 and `2u` of rounding.
+#[inline(always)]
 pub(crate) fn exponent_error(score: Bounded, reference: f64, unit: f64) -> f64 {
     score.bound + unit * (7.0 * (score.value.abs() + reference.abs()) + 6.0)
 }
@@ -132,36 +163,52 @@ pub(crate) const CORRECTION_UNITS: f64 = 6.0;
 
 /// For each key, how many times its weight may be rescaled after it was added: the later records
 /// of the running maximum, whichever end the keys are read from, and a merge of parts as a tree.
+#[inline(always)]
 pub(crate) fn corrections_after(scores: &[f64], counts: &mut [f64]) {
     let merges = 1.0 + (scores.len().max(1) as f64).log2();
-    // Forward: all keys up to and including a record, after the one before it.
-    let mut records = Vec::new();
-    let mut maximum = f64::NEG_INFINITY;
-    for (at, &score) in scores.iter().enumerate() {
-        if score > maximum {
-            maximum = score;
-            records.push(at);
-        }
-    }
     counts.fill(merges);
+    // Forward: all keys up to and including a record, after the one before it.
+    let records = records_of(scores, false);
     for (passed, pair) in records.windows(2).enumerate() {
         counts[pair[0]..pair[1]].fill(merges + (records.len() - 1 - passed) as f64);
     }
     // Backward, in mirror image; a key keeps the larger number.
-    records.clear();
-    maximum = f64::NEG_INFINITY;
-    for (at, &score) in scores.iter().enumerate().rev() {
-        if score > maximum {
-            maximum = score;
-            records.push(at);
-        }
-    }
+    let records = records_of(scores, true);
     for (passed, pair) in records.windows(2).enumerate() {
         let later = merges + (records.len() - 1 - passed) as f64;
-        counts[pair[1] + 1..=pair[0]]
-            .iter_mut()
-            .for_each(|count| *count = count.max(later));
+        for count in &mut counts[pair[1] + 1..=pair[0]] {
+            *count = count.max(later);
+        }
     }
+}
+
+/// Where the running maximum rises, reading from the front or from the back.
+#[inline(always)]
+fn records_of(scores: &[f64], from_back: bool) -> Vec<usize> {
+    // Most blocks hold no record, which their maximum tells.
+    const BLOCK: usize = 64;
+    let n = scores.len();
+    let mut records = Vec::new();
+    let mut maximum = f64::NEG_INFINITY;
+    for passed in (0..n).step_by(BLOCK) {
+        let block = match from_back {
+            true => n - n.min(passed + BLOCK)..n - passed,
+            false => passed..n.min(passed + BLOCK),
+        };
+        if largest(&scores[block.clone()]) > maximum {
+            for step in 0..block.len() {
+                let at = match from_back {
+                    true => block.end - 1 - step,
+                    false => block.start + step,
+                };
+                if scores[at] > maximum {
+                    maximum = scores[at];
+                    records.push(at);
+                }
+            }
+        }
+    }
+    records
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The softmax of one row: from scores with errors to weights with errors. The mathematics stands
 //! in [`super::forward`].
 
-use super::scores::{CORRECTION_UNITS, MAX_LOG, corrections_after, exponent_error};
+use super::scores::{
+    CORRECTION_UNITS, MAX_LOG, Scores, Scoring, corrections_after, exponent_error,
+};
+use crate::numbers::lanes::{InLanes, exp, largest, sum, wide};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// The keys that one row sees, in order, and numbers about each.
@@ -47,19 +50,24 @@ struct Totals {
     sink_moved: f64,
 }
 
-/// `e^x − 1` for x ≥ 0; a bound needs no more than the ten digits that the series has below 0.01.
-pub(crate) fn exp_m1(x: f64) -> f64 {
-    if x < 0.01 {
-        x * (1.0 + x / 2.0 * (1.0 + x / 3.0 * (1.0 + x / 4.0)))
-    } else {
-        x.exp_m1()
-    }
+/// Below this the series of [`exp_m1_near`] does.
+pub(crate) const NEAR: f64 = 0.01;
+
+/// `e^x − 1` for 0 ≤ x < [`NEAR`]; a bound needs no more than the ten digits that the series has.
+#[inline(always)]
+pub(crate) fn exp_m1_near(x: f64) -> f64 {
+    x * (1.0 + x * (1.0 / 2.0) * (1.0 + x * (1.0 / 3.0) * (1.0 + x * (1.0 / 4.0))))
+}
+
+/// `e^x − 1` for x ≥ 0.
+fn exp_m1(x: f64) -> f64 {
+    if x < NEAR { exp_m1_near(x) } else { x.exp_m1() }
 }
 
 /// `e^{log}·(e^η − 1)`, however large η and small `e^log`.
 pub(crate) fn raised(log: f64, eta: f64) -> f64 {
-    if eta < 0.01 {
-        log.exp() * exp_m1(eta)
+    if eta < NEAR {
+        log.exp() * exp_m1_near(eta)
     } else {
         (log + eta).exp() * -(-eta).exp_m1()
     }
@@ -76,9 +84,27 @@ impl Row {
         self.score_error.push(score.bound);
     }
 
+    /// Adds keys by their dot products.
+    pub(crate) fn extend(&mut self, scoring: &Scoring, raw: &[f64], size: &[f64]) {
+        let from = self.score.len();
+        self.score.resize(from + raw.len(), 0.0);
+        self.score_error.resize(from + raw.len(), 0.0);
+        let (score, error) = (&mut self.score[from..], &mut self.score_error[from..]);
+        wide(Scores {
+            scoring,
+            dots: [raw, size],
+            to: [score, error],
+        });
+    }
+
     /// Fills `value`, `error`, `moved` and `rounding` from the scores. `sink` is a score without a
     /// value.
     pub(crate) fn softmax(&mut self, sink: Option<f64>, p: Precision) -> Summary {
+        wide(Softmax { row: self, sink, p })
+    }
+
+    #[inline(always)]
+    fn softmax_in_lanes(&mut self, sink: Option<f64>, p: Precision) -> Summary {
         let (n, u) = (self.score.len(), p.unit());
         let rounded = p.weights != DType::F32;
         for numbers in [
@@ -87,10 +113,8 @@ impl Row {
             &mut self.moved,
             &mut self.eta,
         ] {
-            numbers.clear();
             numbers.resize(n, 0.0);
         }
-        self.rounding.clear();
         self.rounding.resize(if rounded { n } else { 0 }, 0.0);
         let nothing = |lse: f64| Summary {
             lse: Bounded::exact(lse),
@@ -102,28 +126,29 @@ impl Row {
         };
 
         let sink = sink.filter(|&z| z != f64::NEG_INFINITY);
-        // `max` of f64 skips NaN; a NaN score comes back through the sum below.
-        let start = sink.unwrap_or(f64::NEG_INFINITY);
-        let m = self.score.iter().fold(start, |m, &s| m.max(s));
+        // A NaN score is skipped here and comes back through the sum below.
+        let m = largest(&self.score).max(sink.unwrap_or(f64::NEG_INFINITY));
         if m == f64::NEG_INFINITY && !self.score.iter().any(|s| s.is_nan()) {
+            self.fill(0.0);
             return nothing(f64::NEG_INFINITY);
         }
         corrections_after(&self.score, &mut self.eta);
-        let most = self.eta.iter().fold(0.0, |a, &b| f64::max(a, b));
-        let mut l = 0.0;
-        let mut largest_eta = 0.0;
-        for at in 0..n {
-            let score = Bounded::new(self.score[at], self.score_error[at]);
-            if score.value == f64::NEG_INFINITY {
-                // Its weight is zero in any arithmetic.
-                self.eta[at] = 0.0;
-                continue;
-            }
-            self.value[at] = (score.value - m).exp();
-            self.eta[at] = exponent_error(score, m, u) + CORRECTION_UNITS * u * self.eta[at];
-            l += self.value[at];
-            largest_eta = f64::max(largest_eta, self.eta[at]);
+        let most = largest(&self.eta).max(0.0);
+        let scores = self.score.iter().zip(&self.score_error);
+        let weights = self.value.iter_mut().zip(&mut self.eta);
+        for ((&score, &error), (weight, eta)) in scores.zip(weights) {
+            *weight = exp(score - m);
+            let later = CORRECTION_UNITS * u * *eta;
+            let known = exponent_error(Bounded::new(score, error), m, u) + later;
+            // A score of −∞ has the weight zero in any arithmetic.
+            *eta = if score == f64::NEG_INFINITY {
+                0.0
+            } else {
+                known
+            };
         }
+        let mut l = sum(&self.value);
+        let mut largest_eta = largest(&self.eta).max(0.0);
         let sink = sink.map(|z| {
             let eta = exponent_error(Bounded::exact(z), m, u) + CORRECTION_UNITS * u * most;
             (z - m, eta)
@@ -134,6 +159,7 @@ impl Row {
         }
         if !l.is_finite() {
             // NaN or +inf among the scores: everything the row touches is NaN.
+            self.fill(0.0);
             self.value.fill(f64::NAN);
             return nothing(f64::NAN);
         }
@@ -142,7 +168,7 @@ impl Row {
         let excess = self.excess(sink.map(|(log, _)| log + m), most, u);
         let decided = excess < MAX_LOG;
         let totals = if largest_eta < 0.5 {
-            self.weights_near(sink, l)
+            self.weights_near(sink, l, largest_eta)
         } else {
             self.weights_far(sink, l, m)
         };
@@ -172,12 +198,28 @@ impl Row {
         }
     }
 
+    fn fill(&mut self, x: f64) {
+        for numbers in [
+            &mut self.value,
+            &mut self.error,
+            &mut self.moved,
+            &mut self.rounding,
+        ] {
+            numbers.fill(x);
+        }
+    }
+
     /// Takes the key of the largest score out of `moved`; returns it and its h.
     pub(crate) fn set_apart_largest(&mut self, summary: &mut Summary) -> Option<(usize, f64)> {
-        let pairs = || self.score.iter().enumerate();
-        let (at, _) = pairs().reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+        wide(SetApart { row: self, summary })
+    }
+
+    #[inline(always)]
+    fn set_apart_in_lanes(&mut self, summary: &mut Summary) -> Option<(usize, f64)> {
+        let top = largest(&self.score);
+        let at = self.score.iter().position(|&score| score == top)?;
         let moved = std::mem::replace(&mut self.moved[at], 0.0);
-        summary.moved = self.moved.iter().sum();
+        summary.moved = sum(&self.moved);
         Some((at, moved))
     }
 
@@ -188,38 +230,51 @@ impl Row {
     /// [`exponent_error`] that is relative to the magnitude of ŝ ≈ m̂_t, whichever the tile, and the
     /// corrections. From [`MAX_LOG`] on (scores beyond 10⁸, or such as may overflow themselves)
     /// the weight may be +inf where it should be 1.
-    fn excess(&self, sink: Option<f64>, corrections: f64, unit: f64) -> f64 {
-        let keys = self.score.iter().zip(&self.score_error);
-        let computed = keys.map(|(score, error)| match *score {
-            f64::NEG_INFINITY if *error == 0.0 => 0.0,
-            score => score.abs() + error,
-        });
-        let largest = computed.fold(sink.map_or(0.0, f64::abs), f64::max);
+    #[inline(always)]
+    fn excess(&mut self, sink: Option<f64>, corrections: f64, unit: f64) -> f64 {
+        // `moved` is not in use yet.
+        let scores = self.score.iter().zip(&self.score_error);
+        for ((&score, &error), computed) in scores.zip(&mut self.moved) {
+            let none = score == f64::NEG_INFINITY && error == 0.0;
+            *computed = if none { 0.0 } else { score.abs() + error };
+        }
+        let largest = largest(&self.moved).max(sink.map_or(0.0, f64::abs));
         exponent_error(Bounded::exact(largest), largest, unit)
             + CORRECTION_UNITS * unit * corrections
     }
 
     /// w, w⁺ and h where every η is small.
-    fn weights_near(&mut self, sink: Option<(f64, f64)>, l: f64) -> Totals {
-        let (mut least, mut moved) = (0.0, 0.0);
-        for ((&weight, eta), h) in self.value.iter().zip(&self.eta).zip(&mut self.moved) {
-            let x = exp_m1(*eta);
-            least += weight / (1.0 + x);
-            moved += weight * x;
-            *h = x;
+    #[inline(always)]
+    fn weights_near(&mut self, sink: Option<(f64, f64)>, l: f64, largest_eta: f64) -> Totals {
+        let etas = self.eta.iter().zip(&mut self.moved);
+        if largest_eta < NEAR {
+            for (&eta, x) in etas {
+                *x = exp_m1_near(eta);
+            }
+        } else {
+            for (&eta, x) in etas {
+                *x = exp_m1(eta);
+            }
         }
+        let bounds = self.error.iter_mut().zip(&mut self.moved);
+        for (&weight, (least, moved)) in self.value.iter().zip(bounds) {
+            let x = *moved;
+            *least = weight / (1.0 + x);
+            *moved = weight * x;
+        }
+        let (mut least, keys_moved) = (sum(&self.error), sum(&self.moved));
+        let mut moved = keys_moved;
         let sink = sink.map(|(log, eta)| (log.exp(), exp_m1(eta)));
-        let keys_moved = moved;
         if let Some((weight, x)) = sink {
             least += weight / (1.0 + x);
             moved += weight * x;
         }
         let (inverse, scale) = (1.0 / l, 1.0 / least);
-        for at in 0..self.value.len() {
-            let (weight, x) = (self.value[at], self.moved[at]);
-            self.value[at] = weight * inverse;
-            self.error[at] = (weight * (1.0 + x) * scale).min(1.0);
-            self.moved[at] = weight * x * scale;
+        let bounds = self.error.iter_mut().zip(&mut self.moved);
+        for (weight, (largest, moved)) in self.value.iter_mut().zip(bounds) {
+            *largest = ((*weight + *moved) * scale).min(1.0);
+            *moved *= scale;
+            *weight *= inverse;
         }
         Totals {
             log_moved: (moved * inverse).ln_1p(),
@@ -264,6 +319,35 @@ impl Row {
             totals.moved += self.moved[at];
         }
         totals
+    }
+}
+
+struct Softmax<'a> {
+    row: &'a mut Row,
+    sink: Option<f64>,
+    p: Precision,
+}
+
+impl InLanes for Softmax<'_> {
+    type Output = Summary;
+
+    #[inline(always)]
+    fn call(self) -> Summary {
+        self.row.softmax_in_lanes(self.sink, self.p)
+    }
+}
+
+struct SetApart<'a> {
+    row: &'a mut Row,
+    summary: &'a mut Summary,
+}
+
+impl InLanes for SetApart<'_> {
+    type Output = Option<(usize, f64)>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        self.row.set_apart_in_lanes(self.summary)
     }
 }
 
@@ -363,7 +447,7 @@ mod tests {
     #[test]
     fn the_series_has_ten_digits() {
         for x in [0.0, 1e-9, 1e-4, 0.00999] {
-            assert!((exp_m1(x) - x.exp_m1()).abs() <= 2e-10 * x);
+            assert!((exp_m1_near(x) - x.exp_m1()).abs() <= 2e-10 * x);
         }
     }
 

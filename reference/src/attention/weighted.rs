@@ -16,36 +16,84 @@
 
 use std::ops::Range;
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice, Zip};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice};
 
 use super::spare;
+use crate::numbers::gemm::{self, Panels, WIDTH};
+use crate::numbers::lanes::{InLanes, wide};
 use crate::numbers::{DType, LAMBDA};
 
-/// A matrix of vectors to be summed, one per row, with what bounds need of it.
+/// Vectors, one per row, with what bounds need of them.
 pub(crate) struct Vectors {
     /// The vectors.
     pub(crate) value: Array2<f64>,
     /// Their magnitudes, for rounding errors; at least `|value|`.
     pub(crate) size: Array2<f64>,
-    /// `size²`, where weights may be rounded.
-    square: Option<Array2<f64>>,
 }
 
 impl Vectors {
-    pub(crate) fn new(value: Array2<f64>, size: Option<Array2<f64>>, rounded: bool) -> Self {
+    pub(crate) fn new(value: Array2<f64>, size: Option<Array2<f64>>) -> Self {
         let size = size.unwrap_or_else(|| value.mapv(f64::abs));
-        let square = rounded.then(|| size.mapv(|x| x * x));
-        Self {
-            value,
-            size,
-            square,
-        }
+        Self { value, size }
     }
 
     /// Whether every component is a finite number.
     pub(crate) fn all_finite(&self) -> bool {
         self.value.iter().all(|x| x.is_finite())
+    }
+}
+
+/// Vectors to be multiplied with, packed for it.
+pub(crate) struct Dots {
+    value: Panels,
+    size: Panels,
+}
+
+impl Dots {
+    pub(crate) fn new(vectors: &Vectors) -> Self {
+        Self {
+            value: Panels::new(vectors.value.t()),
+            size: Panels::new(vectors.size.t()),
+        }
+    }
+
+    /// `Σ_d a_d·b_d` and `Σ_d |a_d||b_d|` of rows `tile` of `a` with those vectors `span`, which must
+    /// be [`aligned`].
+    pub(crate) fn with(
+        &self,
+        a: &Vectors,
+        tile: Range<usize>,
+        span: Range<usize>,
+    ) -> [Array2<f64>; 2] {
+        let depth = 0..a.value.ncols();
+        let times = |a: &Array2<f64>, b: &Panels| {
+            product(rows(a, tile.clone()), b, depth.clone(), span.clone())
+        };
+        [times(&a.value, &self.value), times(&a.size, &self.size)]
+    }
+}
+
+/// `span` from the panel in which it begins.
+pub(crate) fn aligned(span: Range<usize>) -> Range<usize> {
+    span.start - span.start % WIDTH..span.end
+}
+
+/// Vectors to be summed, packed for it.
+pub(crate) struct Summands {
+    value: Panels,
+    size: Panels,
+    /// `size²`, where weights may be rounded.
+    square: Option<Panels>,
+}
+
+impl Summands {
+    pub(crate) fn new(vectors: &Vectors, rounded: bool) -> Self {
+        let square = || Panels::new(vectors.size.mapv(|x| x * x).view());
+        Self {
+            value: Panels::new(vectors.value.view()),
+            size: Panels::new(vectors.size.view()),
+            square: rounded.then(square),
+        }
     }
 }
 
@@ -59,14 +107,42 @@ pub(crate) struct Weights {
     pub(crate) rounding: Option<Array2<f64>>,
 }
 
-/// One row of [`Weights`].
+/// One row of [`Weights`], or a part of it.
 pub(crate) struct WeightRow<'a> {
-    value: &'a mut [f64],
-    error: &'a mut [f64],
-    rounding: &'a mut [f64],
+    pub(crate) value: &'a mut [f64],
+    pub(crate) error: &'a mut [f64],
+    /// Empty where weights are not rounded.
+    pub(crate) rounding: &'a mut [f64],
 }
 
-impl WeightRow<'_> {
+impl<'a> WeightRow<'a> {
+    pub(crate) fn into_part(self, keys: Range<usize>) -> WeightRow<'a> {
+        WeightRow {
+            value: &mut self.value[keys.clone()],
+            error: &mut self.error[keys.clone()],
+            rounding: match self.rounding.is_empty() {
+                true => &mut [],
+                false => &mut self.rounding[keys],
+            },
+        }
+    }
+
+    pub(crate) fn part(&mut self, keys: Range<usize>) -> WeightRow<'_> {
+        let whole = WeightRow {
+            value: self.value,
+            error: self.error,
+            rounding: self.rounding,
+        };
+        whole.into_part(keys)
+    }
+
+    /// No weight.
+    pub(crate) fn clear(self) {
+        self.value.fill(0.0);
+        self.error.fill(0.0);
+        self.rounding.fill(0.0);
+    }
+
     /// Sets one weight, its error and its rounding.
     pub(crate) fn set(&mut self, key: usize, [value, error, rounding]: [f64; 3]) {
         self.value[key] = value;
@@ -78,12 +154,13 @@ impl WeightRow<'_> {
 }
 
 impl Weights {
-    pub(crate) fn zeros(rows: usize, keys: usize, rounded: bool) -> Self {
-        let zeros = || spare::zeros(rows, keys);
+    /// Weights that are all to be set, or cleared.
+    pub(crate) fn unset(rows: usize, keys: usize, rounded: bool) -> Self {
+        let any = || spare::any(rows, keys);
         Self {
-            value: zeros(),
-            error: zeros(),
-            rounding: rounded.then(zeros),
+            value: any(),
+            error: any(),
+            rounding: rounded.then(any),
         }
     }
 
@@ -107,27 +184,33 @@ impl Weights {
         }
     }
 
-    /// Sums and their bounds, `rows × D` each, over the keys `first..` of `vectors`.
+    /// Sums and their bounds, `rows × D` each, over the vectors `first..`. Uses the roundings up.
     pub(crate) fn sum(
-        &self,
-        vectors: &Vectors,
+        &mut self,
+        vectors: &Summands,
         first: usize,
         format: DType,
-    ) -> (Array2<f64>, Array2<f64>) {
+    ) -> [Array2<f64>; 2] {
         let keys = first..first + self.value.ncols();
-        let value = product(self.value.view(), rows(&vectors.value, keys.clone()));
-        let mut bound = product(self.error.view(), rows(&vectors.size, keys.clone()));
-        if let (Some(rounding), Some(square)) = (&self.rounding, &vectors.square) {
-            let certain = product(rounding.view(), rows(&vectors.size, keys.clone()));
-            let grouped = with_group_totals(rounding, format);
-            let squares = product(grouped.view(), rows(square, keys));
-            Zip::from(&mut bound).and(&certain).and(&squares).for_each(
-                |bound, &certain, &squares| {
+        let over = |weights: &Array2<f64>, panels: &Panels| {
+            product(weights.view(), panels, keys.clone(), 0..panels.columns())
+        };
+        let value = over(&self.value, &vectors.value);
+        let mut bound = over(&self.error, &vectors.size);
+        if let (Some(rounding), Some(square)) = (&mut self.rounding, &vectors.square) {
+            let certain = over(rounding, &vectors.size);
+            times_group_totals(rounding, format);
+            let squares = over(rounding, square);
+            let parts = certain.iter().zip(&squares);
+            bound
+                .iter_mut()
+                .zip(parts)
+                .for_each(|(bound, (certain, squares))| {
                     *bound += certain.min(LAMBDA * squares.sqrt());
-                },
-            );
+                });
+            [certain, squares].into_iter().for_each(spare::keep);
         }
-        (value, bound)
+        [value, bound]
     }
 }
 
@@ -168,72 +251,93 @@ pub(crate) fn line_mut(matrix: &mut Array2<f64>, at: usize) -> &mut [f64] {
     &mut all[at * columns..(at + 1) * columns]
 }
 
-/// `a·b`.
-pub(crate) fn product(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
-    let mut out = spare::any(a.nrows(), b.ncols());
-    general_mat_mul(1.0, &a, &b, 0.0, &mut out);
+/// `a·b` of some lines and columns of b.
+pub(crate) fn product(
+    a: ArrayView2<'_, f64>,
+    b: &Panels,
+    depth: Range<usize>,
+    columns: Range<usize>,
+) -> Array2<f64> {
+    let mut out = spare::any(a.nrows(), columns.len());
+    if let Some(out) = out.as_slice_mut() {
+        gemm::product(a, b, depth, columns, out);
+    }
     out
 }
 
 /// T of one sum, term by term: pairs of `r_j` and `|y_j|`.
 pub(crate) fn rounding_of(terms: &[(f64, f64)], format: DType) -> f64 {
-    let mut groups = Groups::new(terms.len(), format);
-    terms.iter().for_each(|&(r, _)| groups.add(r));
+    let mut grouped: Vec<f64> = terms.iter().map(|&(r, _)| r).collect();
+    Groups::new(terms.len(), format).multiply(&mut grouped);
     let certain: f64 = terms.iter().map(|(r, y)| r * y).sum();
-    let squares: f64 = terms
-        .iter()
-        .map(|(r, y)| r * groups.total(*r) * y * y)
-        .sum();
-    certain.min(LAMBDA * squares.sqrt())
+    let squares = terms.iter().zip(&grouped).map(|((_, y), r)| r * y * y);
+    certain.min(LAMBDA * squares.sum::<f64>().sqrt())
 }
 
-/// `r_j·R_{g(j)}` for every row.
-fn with_group_totals(rounding: &Array2<f64>, format: DType) -> Array2<f64> {
+/// Every row's `r_j` becomes `r_j·R_{g(j)}`.
+fn times_group_totals(rounding: &mut Array2<f64>, format: DType) {
     let mut groups = Groups::new(rounding.ncols(), format);
-    let mut out = spare::any(rounding.nrows(), rounding.ncols());
     for at in 0..rounding.nrows() {
-        let row = line(rounding, at);
-        groups.clear();
-        row.iter().for_each(|&r| groups.add(r));
-        let to = line_mut(&mut out, at).iter_mut().zip(row);
-        to.for_each(|(to, &r)| *to = r * groups.total(r));
+        groups.multiply(line_mut(rounding, at));
     }
-    out
 }
 
 /// Totals of (nearly) equal numbers. Two groups may share a slot, which only widens a bound.
-pub(crate) struct Groups {
+struct Groups {
     totals: Vec<f64>,
     drop_bits: u32,
+    /// Of the row at hand.
+    slots: Vec<u32>,
 }
 
 impl Groups {
-    pub(crate) fn new(members: usize, format: DType) -> Self {
+    fn new(members: usize, format: DType) -> Self {
         // Three bits beyond the format's explicit significand: an eighth of its spacing.
         let explicit = format.significand_bits() as u32 - 1;
         Self {
             totals: vec![0.0; (2 * members).next_power_of_two().clamp(16, 1 << 13)],
             drop_bits: 52 - (explicit + 3),
+            slots: Vec::new(),
         }
     }
 
-    fn slot(&self, x: f64) -> usize {
-        // Fibonacci hashing: multiply by 2⁶⁴/golden ratio, keep the leading bits.
-        let key = (x.abs().to_bits() >> self.drop_bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (key >> (64 - self.totals.len().trailing_zeros())) as usize
-    }
-
-    pub(crate) fn clear(&mut self) {
+    /// `x_j·Σ_{i in the group of j} x_i` for x_j.
+    fn multiply(&mut self, row: &mut [f64]) {
+        self.slots.clear();
+        self.slots.resize(row.len(), 0);
+        wide(AssignSlots {
+            row,
+            slots: &mut self.slots,
+            drop: self.drop_bits,
+            keep: 64 - self.totals.len().trailing_zeros(),
+        });
         self.totals.fill(0.0);
+        for (&slot, x) in self.slots.iter().zip(&*row) {
+            self.totals[slot as usize] += x;
+        }
+        for (&slot, x) in self.slots.iter().zip(row) {
+            *x *= self.totals[slot as usize];
+        }
     }
+}
 
-    pub(crate) fn add(&mut self, x: f64) {
-        let slot = self.slot(x);
-        self.totals[slot] += x;
-    }
+/// Fibonacci hashing of the leading bits: multiply by 2⁶⁴/golden ratio, keep the top ones.
+struct AssignSlots<'a> {
+    row: &'a [f64],
+    slots: &'a mut [u32],
+    drop: u32,
+    keep: u32,
+}
 
-    pub(crate) fn total(&self, x: f64) -> f64 {
-        self.totals[self.slot(x)]
+impl InLanes for AssignSlots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (x, slot) in self.row.iter().zip(self.slots) {
+            let key = (x.abs().to_bits() >> self.drop).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            *slot = (key >> self.keep) as u32;
+        }
     }
 }
 
@@ -244,11 +348,12 @@ mod tests {
 
     fn bound_of(roundings: &[f64], format: DType) -> f64 {
         let n = roundings.len();
-        let mut weights = Weights::zeros(1, n, true);
-        let row = Array2::from_shape_vec((1, n), roundings.to_vec()).unwrap();
-        weights.rounding = Some(row);
-        let ones = Vectors::new(Array2::ones((n, 1)), None, true);
-        weights.sum(&ones, 0, format).1[[0, 0]]
+        let mut weights = Weights::unset(1, n, true);
+        let mut row = weights.row_mut(0);
+        row.part(0..n).clear();
+        row.rounding.copy_from_slice(roundings);
+        let ones = Summands::new(&Vectors::new(Array2::ones((n, 1)), None), true);
+        weights.sum(&ones, 0, format)[1][[0, 0]]
     }
 
     #[test]
@@ -281,12 +386,12 @@ mod tests {
 
     #[test]
     fn a_sum_starts_at_the_key_it_is_told() {
-        let mut weights = Weights::zeros(1, 2, false);
-        weights.value[[0, 0]] = 1.0;
-        weights.value[[0, 1]] = 10.0;
-        weights.error[[0, 1]] = 1.0;
+        let mut weights = Weights::unset(1, 2, false);
+        weights.row_mut(0).set(0, [1.0, 0.0, 0.0]);
+        weights.row_mut(0).set(1, [10.0, 1.0, 0.0]);
         let y = Array2::from_shape_vec((4, 1), vec![7.0, 7.0, 2.0, -3.0]).unwrap();
-        let (value, bound) = weights.sum(&Vectors::new(y, None, false), 2, DType::F32);
+        let vectors = Summands::new(&Vectors::new(y, None), false);
+        let [value, bound] = weights.sum(&vectors, 2, DType::F32);
         assert_eq!((value[[0, 0]], bound[[0, 0]]), (-28.0, 3.0));
     }
 }

@@ -20,11 +20,13 @@ pub struct Bounded {
 
 impl Bounded {
     /// `value`, from which an answer may be `bound` away.
+    #[inline(always)]
     pub fn new(value: f64, bound: f64) -> Self {
         Self { value, bound }
     }
 
     /// A number that no implementation gets wrong, as an input.
+    #[inline(always)]
     pub fn exact(value: f64) -> Self {
         Self { value, bound: 0.0 }
     }
@@ -61,11 +63,13 @@ impl Bounded {
     }
 
     /// The largest magnitude a right answer may have.
+    #[inline(always)]
     pub fn magnitude(self) -> f64 {
         self.value.abs() + self.bound
     }
 
     /// More error of the given size.
+    #[inline(always)]
     pub fn widen(self, error: f64) -> Self {
         Self {
             value: self.value,
@@ -168,6 +172,7 @@ impl Add for Bounded {
 
 impl Sub for Bounded {
     type Output = Self;
+    #[inline(always)]
     fn sub(self, other: Self) -> Self {
         Self::new(self.value - other.value, self.bound + other.bound)
     }
@@ -182,6 +187,7 @@ impl Neg for Bounded {
 
 impl Mul for Bounded {
     type Output = Self;
+    #[inline(always)]
     fn mul(self, other: Self) -> Self {
         let bound = self.value.abs() * other.bound + self.bound * other.magnitude();
         Self::new(self.value * other.value, bound)

@@ -21,6 +21,8 @@ mod bounded;
 mod compare;
 mod confidence;
 mod element;
+pub(crate) mod gemm;
+pub(crate) mod lanes;
 pub mod matmul;
 mod precision;
 mod tally;

@@ -14,7 +14,7 @@ use crate::attention::{
     check_groups,
 };
 use crate::error::{Error, Result};
-use crate::numbers::{DType, Element, Precision};
+use crate::numbers::{Element, Precision};
 use crate::tensor::{View, nonzero};
 
 /// K and V of many sequences, in pages.
@@ -91,7 +91,6 @@ impl PagedKeys<'_> {
         (b, head): (usize, usize),
         tokens: usize,
         more: &[f64],
-        rounded: bool,
     ) -> Vectors {
         let d = self.shape.head_size;
         let rows = tokens + more.len() / d;
@@ -108,7 +107,7 @@ impl PagedKeys<'_> {
             value[[tokens + at / d, at % d]] = x;
             size[[tokens + at / d, at % d]] = x.abs();
         }
-        Vectors::new(value, Some(size), rounded)
+        Vectors::new(value, Some(size))
     }
 }
 
@@ -191,19 +190,18 @@ pub(crate) fn paged_attention_under<T: Element>(
     let lengths = keys.check()?;
     let layout = queries.layout(keys)?;
     let options = options.causal();
-    let rounded = precision.weights != DType::F32;
     let (mut k, mut v) = (Vec::new(), Vec::new());
     let mut masks: Vec<Box<dyn Mask>> = Vec::new();
     for (b, &length) in lengths.iter().enumerate() {
         for head in 0..keys.shape.heads {
-            k.push(keys.gather(&keys.k, (b, head), length, &[], false));
-            v.push(keys.gather(&keys.v, (b, head), length, &[], rounded));
+            k.push(keys.gather(&keys.k, (b, head), length, &[]));
+            v.push(keys.gather(&keys.v, (b, head), length, &[]));
         }
         let band = Band::new(layout.length(b), length, &options);
         masks.push(change(Box::new(band)));
     }
     let gathered = Gathered {
-        q: layout.gather(queries.q.data(), keys.shape.head_size, false),
+        q: layout.gather(queries.q.data(), keys.shape.head_size),
         k,
         v,
         kv_heads: keys.shape.heads,
