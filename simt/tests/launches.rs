@@ -241,6 +241,38 @@ L:  add.u32 %r3, %r3, 1; setp.lt.u32 %p, %r3, 10000; @%p bra L;
     }
 }
 
+/// Instructions of all warps count, of short blocks as of long ones.
+#[test]
+fn the_limit_of_instructions_is_exact() {
+    let long = "mov.u32 %r2, 0; L: add.u32 %r2, %r2, 1; setp.lt.u32 %p, %r2, 20000; @%p bra L;";
+    for (body, blocks) in [(long, 1), (long, 3), ("mov.u32 %r2, 0;", 5000)] {
+        let validated = compile(&kernel("sm_80", "", body)).expect("is valid");
+        let mut machine = Machine::new(1 << 20);
+        let loaded = machine.load(&validated).expect("fits");
+        let args = [Arg::Pointer(0)];
+        let launch = Launch {
+            grid: [blocks, 1, 1],
+            ..Launch::new("k", &args)
+        };
+        let mut run = |max_steps| {
+            let options = Options {
+                max_steps,
+                ..Options::default()
+            };
+            machine.launch(&loaded, &launch, &options)
+        };
+        let steps = run(u64::MAX).expect("runs").steps;
+        assert!(steps > 20_000, "{steps}");
+        assert_eq!(run(steps).expect("as many as it needs").steps, steps);
+        for limit in [0, steps / 2, steps - 1] {
+            let Err(LaunchError::Fault(fault)) = run(limit) else {
+                panic!("{limit} of {steps} instructions, {blocks} blocks: not stopped");
+            };
+            assert_eq!(fault.kind, FaultKind::Steps { limit });
+        }
+    }
+}
+
 #[test]
 fn what_memory_refuses_is_explained() {
     let mut machine = Machine::new(256);

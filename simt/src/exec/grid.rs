@@ -102,10 +102,23 @@ fn work<O: Observer>(
             continue;
         }
         let before = gang.steps();
-        let result = gang.run(env, &mut observer, TURN);
+        let left = limits.steps.saturating_sub(shared.steps.load(Relaxed));
+        let result = gang.run(env, &mut observer, TURN.min(left.saturating_add(1)));
         let spent = gang.steps() - before;
         let total = shared.steps.fetch_add(spent, Relaxed) + spent;
         match result {
+            // What many short blocks need together counts, too.
+            Ok(_) if total > limits.steps => {
+                let kind = FaultKind::Steps {
+                    limit: limits.steps,
+                };
+                let fault = BlockFault {
+                    raised: super::fault::Raised::new(kind, 0),
+                    warp: 0,
+                    pc: gang.somewhere(),
+                };
+                raise(shared, gang.first(), fault);
+            }
             Ok(Slice::Done) => {
                 if O::ACTIVE {
                     gang.indices().for_each(|b| observer.block_end(b));
@@ -114,23 +127,6 @@ fn work<O: Observer>(
                 fresh = true;
             }
             Ok(Slice::More | Slice::Waiting) => {
-                if total > limits.steps {
-                    let kind = FaultKind::Steps {
-                        limit: limits.steps,
-                    };
-                    let raised = super::fault::Raised::new(kind, 0);
-                    let pc = gang.somewhere();
-                    raise(
-                        shared,
-                        gang.first(),
-                        BlockFault {
-                            raised,
-                            warp: 0,
-                            pc,
-                        },
-                    );
-                    continue;
-                }
                 active.push_back(gang);
                 fresh = true;
             }
