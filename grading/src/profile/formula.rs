@@ -1,7 +1,7 @@
 //! What the simplest rung of a family does, in closed form: operations, and bytes that its accesses to
 //! device memory need. Made from the loops of the kernels, not from counts; tests hold the counts of
 //! the machine against them, so that a counter that miscounts, and a kernel that does more than its
-//! page says, are both found.
+//! page says, are both found. The pages of the kernels state these formulas.
 //!
 //! Bytes that the lanes of a warp share in one access are one need; bytes that two accesses share are
 //! two. Attention is without a mask here, and shapes are whole tiles of the plain kernels.

@@ -25,6 +25,15 @@
 //! are made twice, 14·D flops a pair instead of 10·D.
 //!
 //! Workspace: D, 4 bytes a row of q. Each pass reads its own rows once and the others once a block.
+//! Rung 1 without a mask, R rows of q in groups of G, K of k, N queries and as many keys, whole tiles,
+//! counted:
+//!
+//! ```text
+//! operations  R·(N·(14·D + 20) + 3·D + 129) + K·D
+//! bytes, D    4·(2·R·D + R)
+//! dq          4·(3·R·D + R/16·2·N·D + 2·R·N/32)
+//! dk, dv      4·(4·K·D + K/16·G·N·(2·D + 8))
+//! ```
 //!
 //! Rung 1 is the formula: a pair a lane. Rung 2 makes all products on the tensor cores. In the dk,
 //! dv pass scores stand transposed, keys by queries, so that P and dX go from the accumulators to

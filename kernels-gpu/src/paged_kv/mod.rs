@@ -39,12 +39,18 @@
 //! ```
 //!
 //! Cost: 4·D flops and one exponential for a query and a key it sees; the keys' vectors are read
-//! once for each tile of rows.
+//! once for each tile of rows. Rung 1 over pages in 16 bits, R rows of q of `size` bytes that see S
+//! keys in all, decoding without options, counted:
+//!
+//! ```text
+//! operations  S·(5·D + 480) + R·(D + 99)         o·correction and the sum of q·k over a warp
+//! bytes       S·(size·D + 4·D + 4) + R·(size·D + 8)
+//! ```
 //!
 //! | rung | entries | block | rows | takes |
 //! |---|---|---|---|---|
 //! | 1 | `paged_attention_plain_FORMAT` | 4 warps | 4 | any D to 256, q in f32, f16, bf16 |
-//! | 2 | `paged_attention_FORMAT_D` | 4 warps | 16 | D = 128, but for int4 also 64; q in f16, or in bf16 over pages that are not in f16 |
+//! | 2 | `paged_attention_FORMAT_D` | 4 warps | 16 | D = 64 and 128 (int4: 128); q in f16, or in bf16 over pages that are not in f16 |
 //!
 //! Rung 1 is the formula: a warp a row, key by key.
 //!

@@ -26,8 +26,8 @@
 //! ```
 //! Lanes are visited in rising order, so of equal logits the earlier stays in front.
 //!
-//! Cost: reads R·V logits once, writes 4·R·(2k + 1) bytes; about 12 flops and two
-//! exponentials a logit.
+//! Cost: reads R·V logits once, writes 4·R·(2k + 1) bytes. Counted, for k ≤ 32 ≤ V without a mask:
+//! 11·R·V + R·(6·k + 1603) operations, two of the eleven exponentials.
 //!
 //! # Rung 2: a block per row
 //!

@@ -28,7 +28,13 @@
 //! | `…_dw_tensor` | a block a group of columns and 64 rows of dW | f16 and bf16, 8 divides N: rung 2 |
 //!
 //! Cost of forward: 2·M·N·K flops; bytes N·K·17/64 for the weights, the same for any M up to 8, and
-//! x and y. At M = 1 the weights are all but everything, and 17/128 of what they are in 16 bits.
+//! x and y. At M = 1 the weights are all but everything, and 17/128 of what they are in 16 bits. The
+//! simplest rung, a warp a row of weights and of x, counted for x of `size` bytes:
+//!
+//! ```text
+//! operations  M·N·(320·K/128 + 129)              the offset and the scale: 2.5 an element
+//! bytes       M·N·((34 + 128·size)·K/128 + size)
+//! ```
 
 use crate::{Entry, Family};
 
