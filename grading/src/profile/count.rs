@@ -124,6 +124,7 @@ pub fn submission(
     let device: Arc<dyn Device> = machine();
     let call = call::of(shape, Scale::Vm, &device)?;
     let name = submission.name();
+    submission.usual_schedule();
     let answer = submission.call(&call)?;
     if let Some(finding) = answer.findings.first() {
         let said = format!("{}: {}", finding.kind, finding.text);

@@ -31,4 +31,9 @@ pub trait Submission: Send {
     /// # Errors
     /// When there is no answer; the kind of failure says why.
     fn call(&mut self, call: &Call) -> Result<Answer, Failure>;
+
+    /// Answers on the PTX machine's usual schedule from now on, so that counts compare: on one that
+    /// explores, lanes that were parted by chance run an instruction apart. Of no matter to what does
+    /// not run on that machine.
+    fn usual_schedule(&mut self) {}
 }

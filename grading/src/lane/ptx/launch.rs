@@ -20,6 +20,8 @@ pub(super) struct Bench<'a> {
     call: &'a Call,
     machine: Machine,
     addresses: BTreeMap<String, u64>,
+    /// A seed, and whether it explores.
+    pub(super) schedule: (u64, bool),
     steps: u64,
     counted: Counted,
     launches: Vec<CountedLaunch>,
@@ -84,6 +86,7 @@ impl<'a> Bench<'a> {
             machine,
             addresses,
             steps: limits.steps,
+            schedule: call.schedule(),
             counted: Counted {
                 workspace,
                 ..Counted::default()
@@ -112,7 +115,7 @@ impl<'a> Bench<'a> {
             dynamic_shared: number(&kernel.shared, scope)?,
             ..Launch::new(&kernel.entry, &args)
         };
-        let (seed, explore) = self.call.schedule();
+        let (seed, explore) = self.schedule;
         let options = Options {
             seed,
             explore,

@@ -21,6 +21,7 @@ pub struct PtxLane {
     name: String,
     variants: Vec<Variant>,
     limits: Limits,
+    usual_schedule: bool,
     modules: BTreeMap<PathBuf, Result<Validated, Failure>>,
 }
 
@@ -31,6 +32,7 @@ impl PtxLane {
             name: name.into(),
             variants,
             limits,
+            usual_schedule: false,
             modules: BTreeMap::new(),
         }
     }
@@ -111,9 +113,16 @@ impl Submission for PtxLane {
             }
         }
         let mut bench = launch::Bench::new(call, &variant, &scope, &self.limits)?;
+        if self.usual_schedule {
+            bench.schedule = (0, false);
+        }
         for (kernel, module) in launches {
             bench.launch(kernel, &module, &scope)?;
         }
         bench.answer()
+    }
+
+    fn usual_schedule(&mut self) {
+        self.usual_schedule = true;
     }
 }
