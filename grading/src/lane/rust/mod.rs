@@ -15,6 +15,9 @@
 //!         &mut self,
 //!         inputs: &softmax_topk::Inputs<'_>,
 //!     ) -> Result<softmax_topk::Outputs, Failure> {
+//!         if inputs.k > inputs.v {
+//!             return Err(Failure::Unsupported("K above V".into()));
+//!         }
 //!         let mut outputs = softmax_topk::Outputs::default();
 //!         let logits = inputs.logits.to_f32();
 //!         for (r, row) in logits.chunks(inputs.v).enumerate() {
@@ -32,7 +35,8 @@
 //!                 .map(|block| block.iter().map(|s| (s - base).exp()).sum::<f32>())
 //!                 .sum();
 //!             let mut order: Vec<usize> = (0..x.len()).collect();
-//!             order.sort_by(|a, b| x[*b].partial_cmp(&x[*a]).unwrap_or(std::cmp::Ordering::Equal));
+//!             // −0 becomes +0: they are equal, and of equal logits the first comes first.
+//!             order.sort_by(|a, b| (x[*b] + 0.0).total_cmp(&(x[*a] + 0.0)));
 //!             let kept = inputs.row_k.as_ref().map_or(inputs.k, |k| k[r] as usize);
 //!             for rank in 0..inputs.k {
 //!                 let (prob, index) = match rank {
