@@ -1,6 +1,6 @@
 //! The command: its table, its codes, a submission's PTX.
 
-use super::{data, exits, out, small, touchstone};
+use super::{data, exits, out, profile_of, small, touchstone};
 use grading::profile::assembled::Assembler;
 use grading::profile::count;
 use grading::submission::CountedLaunch;
@@ -39,17 +39,8 @@ fn the_table_has_a_row_for_each_rung_and_the_lines_that_cost() {
 #[test]
 fn the_table_of_a_submission_from_nvcc() {
     let folder = tempfile::tempdir().expect("a folder");
-    let example = data("../../examples/cuda");
-    let path = example.to_str().expect("a path");
-    let words = [
-        "profile",
-        "softmax-topk",
-        "--shape",
-        "R=2,V=300,K=4",
-        "--submission",
-        path,
-    ];
-    let output = touchstone(folder.path(), &words);
+    let nvcc = data("../../examples/cuda");
+    let output = profile_of(folder.path(), "softmax-topk", "R=2,V=300,K=4", &nvcc, &[]);
     exits(&output, 0, "right: ");
     insta::assert_snapshot!("nvcc", out(&output));
 }
@@ -180,19 +171,14 @@ fn what_is_not_there_is_said_with_what_is() {
 #[test]
 fn a_submissions_ptx_is_counted_by_its_lines() {
     let folder = tempfile::tempdir().expect("a folder");
-    let submission = data("submission");
-    let path = submission.to_str().expect("a path");
-    let words = [
-        "profile",
+    let (zeros, f32) = (data("submission"), ["--dtype", "f32"]);
+    let output = profile_of(
+        folder.path(),
         "ternary-matmul",
-        "--shape",
         "M=2,N=4,K=128",
-        "--dtype",
-        "f32",
-        "--submission",
-        path,
-    ];
-    let output = touchstone(folder.path(), &words);
+        &zeros,
+        &f32,
+    );
     // It writes zeros: its counts are shown all the same, and that it is wrong.
     exits(&output, 1, "WRONG: ");
     insta::assert_snapshot!("submission", out(&output));

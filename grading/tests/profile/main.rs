@@ -27,6 +27,13 @@ fn touchstone(folder: &Path, words: &[&str]) -> Output {
         .expect("it starts")
 }
 
+/// `profile` of a task's shape for the submission in a folder, with further words.
+fn profile_of(folder: &Path, task: &str, shape: &str, submission: &Path, more: &[&str]) -> Output {
+    let path = submission.to_str().expect("a path");
+    let words = ["profile", task, "--shape", shape, "--submission", path];
+    touchstone(folder, &[&words, more].concat())
+}
+
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

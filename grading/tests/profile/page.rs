@@ -1,6 +1,6 @@
 //! The page: whole in itself, well-formed, its points where the counts put them.
 
-use super::{data, exits, touchstone};
+use super::{data, exits, profile_of};
 use grading::profile::assembled::Assembler;
 use grading::profile::{Profile, count, page, shape};
 use roxmltree::{Document, Node, ParsingOptions};
@@ -145,22 +145,14 @@ fn each_rung_stands_where_its_counts_put_it() {
 #[test]
 fn the_command_writes_the_page_of_a_submission() {
     let folder = tempfile::tempdir().expect("a folder");
-    let example = data("../../examples/cuda");
-    let path = example.to_str().expect("a path");
-    let words = [
-        "profile",
-        "softmax-topk",
-        "--shape",
-        "R=2,V=300,K=4",
-        "--submission",
-        path,
-        "--html",
-        "p.html",
-    ];
-    exits(&touchstone(folder.path(), &words), 0, "right: ");
+    let nvcc = data("../../examples/cuda");
+    let page = |file| {
+        let html = ["--html", file];
+        profile_of(folder.path(), "softmax-topk", "R=2,V=300,K=4", &nvcc, &html)
+    };
+    exits(&page("p.html"), 0, "right: ");
     let html = std::fs::read_to_string(folder.path().join("p.html")).expect("written");
     is_self_contained(&html);
     assert!(html.contains("softmax_topk_bf16") && html.contains("roof of the H200"));
-    let words = [&words[..6], &["--html", "nowhere/p.html"]].concat();
-    exits(&touchstone(folder.path(), &words), 2, "nowhere/p.html");
+    exits(&page("nowhere/p.html"), 2, "nowhere/p.html");
 }
