@@ -47,12 +47,19 @@ fn passes_as(source: &dyn Source, options: &Options) {
     assert_eq!(report.exit_code(), 0, "{text}");
 }
 
+/// The NumPy examples, where there is NumPy.
+fn with_numpy() -> Option<std::path::PathBuf> {
+    if runs("python3", &["-c", "import numpy"]) {
+        return Some(folder("python"));
+    }
+    eprintln!("skipped: no python3 with numpy");
+    None
+}
+
 #[test]
 fn numpy() {
-    if runs("python3", &["-c", "import numpy"]) {
-        passes(&folder("python"));
-    } else {
-        eprintln!("skipped: no python3 with numpy");
+    if let Some(folder) = with_numpy() {
+        passes(&folder);
     }
 }
 
@@ -115,10 +122,10 @@ fn ten_runs_of_everything_right() {
         all.push(named.unwrap_or_else(|error| panic!("{error}")));
     }
     let copy = compiled();
-    let folders = ["python", "triton", "cuda"].map(folder);
-    let folders = folders.iter().map(std::path::PathBuf::as_path);
-    for folder in folders.chain(copy.iter().map(tempfile::TempDir::path)) {
-        all.push(Box::new(open(folder)));
+    let folders = ["triton", "cuda"].map(folder).into_iter();
+    let copy = copy.iter().map(|copy| copy.path().to_owned());
+    for folder in folders.chain(with_numpy()).chain(copy) {
+        all.push(Box::new(open(&folder)));
     }
     for seed in 1..=10 {
         for source in &all {
