@@ -79,6 +79,7 @@ fn write(out: &mut String, report: &Report, paint: Paint) -> std::fmt::Result {
             task.task, grade.points, task.seconds
         )?;
     }
+    write_sandbox(out, report)?;
     let overall = &report.overall;
     writeln!(
         out,
@@ -91,6 +92,27 @@ fn write(out: &mut String, report: &Report, paint: Paint) -> std::fmt::Result {
         overall.failed,
         overall.not_attempted
     )
+}
+
+/// Whether what confines programs was whole; the kernel is the same for every task.
+fn write_sandbox(out: &mut String, report: &Report) -> std::fmt::Result {
+    let reports = report.tasks.iter().filter_map(|task| task.sandbox.as_ref());
+    let Some(worst) = reports.max_by_key(|sandbox| sandbox.refused().count()) else {
+        return Ok(());
+    };
+    let (all, refused) = (worst.layers.len(), worst.refused().count());
+    if refused == 0 {
+        return writeln!(out, "sandbox: all of its {all} layers");
+    }
+    writeln!(
+        out,
+        "sandbox: {refused} of its {all} layers were refused here (--require-sandbox makes that an error)"
+    )?;
+    for layer in worst.refused() {
+        let why = layer.refused.as_deref().unwrap_or_default();
+        writeln!(out, "  {}: refused: {why}", layer.name)?;
+    }
+    Ok(())
 }
 
 fn write_task(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Result {
@@ -200,14 +222,20 @@ fn write_wrong(out: &mut String, wrong: &Wrong) -> std::fmt::Result {
         )?;
     }
     if let Some(diagnosis) = &wrong.diagnosis {
+        let tile = diagnosis.tile.map(|tile| format!(" with tiles of {tile}"));
         writeln!(
             out,
-            "      looks like `{}` ({:.0}% of the errors agree): {}",
+            "      looks like `{}`{} ({:.0}% of the errors agree): {}",
             diagnosis.mistake,
+            tile.unwrap_or_default(),
             100.0 * diagnosis.agreement,
             diagnosis.looks_like
         )?;
         writeln!(out, "      mend: {}", diagnosis.mend)?;
+        if !diagnosis.also.is_empty() {
+            let others: Vec<String> = diagnosis.also.iter().map(|m| format!("`{m}`")).collect();
+            writeln!(out, "      fits as well: {}", others.join(", "))?;
+        }
     }
     Ok(())
 }
