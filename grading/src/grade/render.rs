@@ -1,7 +1,7 @@
 //! A report as text: a table per task, and for everything that is not right the evidence.
 
 use super::report::{CheckReport, Report, TaskReport};
-use crate::verdict::{Verdict, Wrong};
+use crate::verdict::{Diagnosis, Verdict, Wrong};
 use std::fmt::Write;
 
 /// Colours, or none.
@@ -129,6 +129,7 @@ fn write_task(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Re
     for check in &task.checks {
         write_check(out, check, paint)?;
     }
+    write_likely(out, task, paint)?;
     let levels: Vec<String> = task
         .levels
         .iter()
@@ -146,6 +147,41 @@ fn write_task(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Re
         )?;
     }
     Ok(())
+}
+
+/// The known mistake that most of the failures look like: where to begin.
+fn write_likely(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Result {
+    let diagnosed = task.checks.iter().filter_map(|check| match &check.verdict {
+        Verdict::Wrong(wrong) => wrong.diagnosis.as_ref(),
+        _ => None,
+    });
+    let mut counted: Vec<(usize, &Diagnosis)> = Vec::new();
+    for diagnosis in diagnosed {
+        match counted
+            .iter_mut()
+            .find(|(_, known)| known.mistake == diagnosis.mistake)
+        {
+            Some((count, _)) => *count += 1,
+            None => counted.push((1, diagnosis)),
+        }
+    }
+    // Of equals the one that was seen first.
+    let most = counted.iter().rev().max_by_key(|(count, _)| count);
+    let bad = task
+        .checks
+        .iter()
+        .filter(|check| check.verdict.is_bad())
+        .count();
+    let Some((count, likely)) = most.filter(|(count, _)| *count > 1) else {
+        return Ok(());
+    };
+    let name = paint.paint("1", &format!("`{}`", likely.mistake));
+    writeln!(
+        out,
+        "  most likely: {count} of {bad} failures look like {name}: {}",
+        likely.looks_like
+    )?;
+    writeln!(out, "      mend: {}", likely.mend)
 }
 
 fn write_check(out: &mut String, check: &CheckReport, paint: Paint) -> std::fmt::Result {
