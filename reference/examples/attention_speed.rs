@@ -4,11 +4,13 @@
 //! cargo run --release -p reference --example attention_speed -- [B H N D] [PYTHON]
 //! ```
 //!
-//! Counted are the operations of the matrix products that the oracle makes, 2·N²·D each, value and
-//! bound: in f32 5 for the forward pass (scores, their size, o, its accumulated error, and what errors
-//! of scores move), 6 for dq and 8 for dk and dv; with weights rounded to 16 bits 2, 2 and 4 more. A
-//! causal pass sees, and is credited with, half of the pairs. Exponentials and all other arithmetic are
-//! not counted, but take their time.
+//! Two rates, which answer two questions. *Values* counts the matrix products that the values need, 2·N²·D
+//! each: 2 forward (scores, o), 5 backward (scores, dP, dq, dk, dv): what attention without bounds would
+//! be counted as. *All* counts the products that the oracle makes, so it says how busy the core is kept:
+//! forward 5 (also Σ|q||k|, the accumulated error, what errors of scores move), for dq 6 and for dk and dv
+//! 8; with weights rounded to 16 bits 2, 2 and 4 more. Those that only bounds need, 3 of 5 and 7 of 14,
+//! with 16-bit weights 5 of 7 and 13 of 20, are in float32. A causal pass sees, and is credited with, half
+//! of the pairs. Exponentials and all other arithmetic are not counted, but take their time.
 //!
 //! The yardstick is NumPy's float64 product on as many threads, measured before and after by a Python
 //! that has NumPy (`golden/numpy_rate.py`); its BLAS chooses its kernels itself, whatever the
@@ -116,17 +118,19 @@ fn measure<T: Element>([b, h, n, d]: [usize; 4], causal: bool, numpy: Option<f64
     let pairs = (b * h * n * n) as f64 * if causal { 0.5 } else { 1.0 };
     let product = 2.0 * pairs * d as f64;
     let (forward_products, backward_products) = match T::DTYPE {
-        DType::F32 => (5.0, 14.0),
-        _ => (7.0, 20.0),
+        DType::F32 => ([2.0, 5.0], [5.0, 14.0]),
+        _ => ([2.0, 7.0], [5.0, 20.0]),
     };
-    let report = |what: &str, seconds: Seconds, products: f64| {
-        let rate = products * product / seconds.cpu * 1e-9;
-        let ratio = numpy.map_or(String::new(), |numpy| {
-            format!(", {:.2} of NumPy's", rate / numpy)
-        });
+    let report = |what: &str, seconds: Seconds, products: [f64; 2]| {
+        let rate = |products: f64| {
+            let rate = products * product / seconds.cpu * 1e-9;
+            let ratio = numpy.map_or(String::new(), |numpy| format!(" ({:.2})", rate / numpy));
+            format!("{rate:.1} GFLOP/s{ratio}")
+        };
+        let [values, all] = products.map(rate);
         println!(
-            "{what} {} B{b} H{h} N{n} D{d} causal {causal}: {:.2} s, {:.2} s of CPU, {rate:.1} \
-             GFLOP/s a core{ratio}; peak memory {}",
+            "{what} {} B{b} H{h} N{n} D{d} causal {causal}: {:.2} s, {:.2} s of CPU; a core: values \
+             {values}, all {all} of NumPy's; peak memory {}",
             T::DTYPE.name(),
             seconds.wall,
             seconds.cpu,

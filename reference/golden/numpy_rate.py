@@ -1,4 +1,4 @@
-"""Rate of NumPy's float64 matrix product per second of one core, the yardstick for `examples/attention_speed.rs`."""
+"""Rate of NumPy's float64 matrix product per second of one core, the yardstick for `examples/attention_speed.rs` and `benches/oracles.rs`."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def main():
-    for m, k, n in [(2048, 2048, 2048), (64, 64, 4096), (64, 4096, 64)]:
+    for m, k, n in [(2048, 2048, 2048), (1024, 1024, 1024), (64, 64, 4096), (64, 4096, 64)]:
         a, b = np.random.rand(m, k), np.random.rand(k, n)
         repeats = max(1, int(2e8 / (m * k * n)))
         best = float("inf")

@@ -26,11 +26,12 @@ use ndarray::{Array2, ArrayView1};
 use super::Options;
 use super::options::{Mask, span_of};
 use super::pairs::{Constants, Lanes, Run, Target};
-use super::spare;
+use super::roundings::rounding_of;
 use super::weighted::{
     Dots, Summands, Vectors, WeightRow, Weights, aligned, dot, finite_dot, line, may_overflow,
-    rounding_of,
 };
+use crate::numbers::spare;
+use crate::numbers::upward::above;
 use crate::numbers::{Bounded, DType, Precision};
 
 /// One query head: its tensors and what the forward pass saved.
@@ -39,13 +40,15 @@ pub(crate) struct QueryHead<'a> {
     pub(crate) d_o: &'a Vectors,
     /// One per query.
     pub(crate) lse: Vec<f64>,
-    /// D and its error, one per query.
-    pub(crate) delta: [Vec<f64>; 2],
+    /// D, one per query.
+    pub(crate) delta: Vec<f64>,
+    /// The errors of D.
+    pub(crate) delta_error: Vec<f32>,
 }
 
 impl QueryHead<'_> {
     fn delta(&self, i: usize) -> Bounded {
-        Bounded::new(self.delta[0][i], self.delta[1][i])
+        Bounded::new(self.delta[i], f64::from(self.delta_error[i]))
     }
 }
 
@@ -137,40 +140,48 @@ impl Group<'_> {
         let head = &self.heads[head];
         let seen = &packed.seen[tile.clone()];
         let span = aligned(span_of(seen));
-        let [qk, qk_size] = packed.k.with(head.q, tile.clone(), span.clone());
-        let [do_v, do_v_size] = packed.v.with(head.d_o, tile.clone(), span.clone());
-        let dots = [qk, qk_size, do_v, do_v_size];
+        let (qk, qk_size) = packed.k.with(head.q, tile.clone(), span.clone());
+        let (do_v, do_v_size) = packed.v.with(head.d_o, tile.clone(), span.clone());
+        let (dots, sizes) = ([qk, do_v], [qk_size, do_v_size]);
         let c = self.constants();
         let limits = c.limits(self.scale());
         let mut dx = Weights::unset(tile.len(), span.len(), self.rounded());
         let mut lanes = Lanes::default();
-        let mut of_query = [(); 3].map(|()| vec![0.0; span.len()]);
+        let mut of_query = [(); 2].map(|()| vec![0.0; span.len()]);
+        let mut delta_error = vec![0.0; span.len()];
+        let mut most = 0;
         for (a, (i, ranges)) in tile.zip(seen).enumerate() {
-            let gamma = self.precision.gamma(ranges.iter().map(Range::len).sum());
+            let count = ranges.iter().map(Range::len).sum();
+            most = most.max(count);
+            let gamma = self.precision.gamma(count);
             let delta = head.delta(i);
-            let numbers = [head.lse[i], delta.value, delta.bound];
-            of_query
-                .iter_mut()
-                .zip(numbers)
-                .for_each(|(of, x)| of.fill(x));
+            let [of_lse, of_delta] = &mut of_query;
+            of_lse.fill(head.lse[i]);
+            of_delta.fill(delta.value);
+            delta_error.fill(above(delta.bound));
             let columns = || {
                 let column = |r: &Range<usize>| r.start - span.start..r.end - span.start;
                 ranges.iter().map(column)
             };
             clear_between(columns(), dx.row_mut(a));
             for columns in columns() {
-                let of_run = of_query.each_ref().map(|of| &of[columns.clone()]);
+                let [lse, delta] = of_query.each_ref().map(|of| &of[columns.clone()]);
                 let run = Run {
                     dots: dots.each_ref().map(|dots| &line(dots, a)[columns.clone()]),
-                    lse: of_run[0],
-                    delta: [of_run[1], of_run[2]],
+                    sizes: sizes
+                        .each_ref()
+                        .map(|sizes| &line(sizes, a)[columns.clone()]),
+                    lse,
+                    delta,
+                    delta_error: &delta_error[columns.clone()],
                 };
                 let row = dx.row_mut(a).into_part(columns);
                 c.weigh_run(&mut lanes, &run, gamma, &mut Target { row, limits }, None);
             }
         }
-        let [value, bound] = dx.sum(&packed.k_sum, span.start, self.precision.weights);
+        let [value, bound] = dx.sum(&packed.k_sum, span.start, most, self.precision.weights);
         dots.into_iter().for_each(spare::keep);
+        sizes.into_iter().for_each(spare::keep);
         dx.keep();
         let both = value.iter().zip(&bound);
         both.map(|(&x, &e)| self.finish_scaled(x, e)).collect()
@@ -186,13 +197,15 @@ impl Group<'_> {
         let mut totals = [(); 4].map(|()| Array2::<f64>::zeros(shape));
         let mut lanes = Lanes::default();
         for (head, of_head) in self.heads.iter().zip(&packed.heads) {
-            let [qk, qk_size] = of_head.q.with(self.k, tile.clone(), queries.clone());
-            let [do_v, do_v_size] = of_head.d_o.with(self.v, tile.clone(), queries.clone());
-            let dots = [qk, qk_size, do_v, do_v_size];
+            let (qk, qk_size) = of_head.q.with(self.k, tile.clone(), queries.clone());
+            let (do_v, do_v_size) = of_head.d_o.with(self.v, tile.clone(), queries.clone());
+            let (dots, sizes) = ([qk, do_v], [qk_size, do_v_size]);
             let mut dx = Weights::unset(tile.len(), queries.len(), self.rounded());
             let mut p = Weights::unset(tile.len(), queries.len(), self.rounded());
+            let mut most = 0;
             for (a, runs) in runs.iter().enumerate() {
                 let count: usize = runs.iter().map(Range::len).sum();
+                most = most.max(count);
                 let gamma = self.precision.gamma(count * self.heads.len());
                 let columns = || {
                     let column = |r: &Range<usize>| r.start - queries.start..r.end - queries.start;
@@ -203,8 +216,12 @@ impl Group<'_> {
                 for (run, columns) in runs.iter().zip(columns()) {
                     let of_run = Run {
                         dots: dots.each_ref().map(|dots| &line(dots, a)[columns.clone()]),
+                        sizes: sizes
+                            .each_ref()
+                            .map(|sizes| &line(sizes, a)[columns.clone()]),
                         lse: &head.lse[run.clone()],
-                        delta: head.delta.each_ref().map(|delta| &delta[run.clone()]),
+                        delta: &head.delta[run.clone()],
+                        delta_error: &head.delta_error[run.clone()],
                     };
                     let mut to_dx = Target {
                         row: dx.row_mut(a).into_part(columns.clone()),
@@ -218,9 +235,10 @@ impl Group<'_> {
                 }
             }
             let format = self.precision.weights;
-            let [dk, dk_bound] = dx.sum(&of_head.q_sum, queries.start, format);
-            let [dv, dv_bound] = p.sum(&of_head.d_o_sum, queries.start, format);
+            let [dk, dk_bound] = dx.sum(&of_head.q_sum, queries.start, most, format);
+            let [dv, dv_bound] = p.sum(&of_head.d_o_sum, queries.start, most, format);
             dots.into_iter().for_each(spare::keep);
+            sizes.into_iter().for_each(spare::keep);
             [dx, p].into_iter().for_each(Weights::keep);
             for (total, part) in totals.iter_mut().zip([dk, dk_bound, dv, dv_bound]) {
                 *total += &part;
@@ -316,7 +334,8 @@ impl Group<'_> {
         let head_finite = |h: &QueryHead<'_>| {
             h.q.all_finite()
                 && h.d_o.all_finite()
-                && h.delta.iter().flatten().all(|x| x.is_finite())
+                && h.delta.iter().all(|x| x.is_finite())
+                && h.delta_error.iter().all(|x| x.is_finite())
                 && h.lse
                     .iter()
                     .all(|&lse| lse.is_finite() || lse == f64::NEG_INFINITY)

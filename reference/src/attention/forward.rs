@@ -9,7 +9,7 @@
 //! |ô − o| ≤ Σ_j h_j|v_j − o|                        h_j = w_j(e^{η_j} − 1) / Σ_k w_k e^{−η_k}
 //!         ≤ h_t|v_t − o| + Σ_{j≠t} h_j(|v_j − c| + |o − c|)
 //!         + Σ_j γ(n + R)·w⁺_j|v_j|                  the sum over n keys with R corrections
-//!         + T(r_j = u_P·w⁺_j, v_j)                  P rounded to 16 bits (see `weighted`)
+//!         + T(r_j = u_P·w⁺_j, v_j)                  P rounded to 16 bits (see `roundings`)
 //!         + (e^x − 1)·(|o| + above)                 x = γ(n + R) + 8u + 3u|lse|: l's own sum, the
 //!                                                   division; a merge of parts by
 //!                                                   exp(lse_part − lse), each lse rounded
@@ -18,8 +18,8 @@
 //! for any c (we take the median of each component: errors of scores do not move a constant V) and
 //! any key t (the one of the largest weight: where it has nearly all of it, o is v_t and h_t counts for
 //! nothing). ô is a convex combination too: the first line is never more than `max_j|v_j − c| + |o − c|`,
-//! and where errors of scores decide which key wins `h_j = w⁺_j`, the weight itself. No bound at all (infinite) where a weight, or the sum under the weights, may overflow
-//! f32 on the way. A score of −inf has the weight 0 in any arithmetic and no error.
+//! and where errors of scores decide which key wins `h_j = w⁺_j`, the weight itself. No bound at all
+//! (infinite) where a weight, or the sum under the weights, may overflow f32 on the way. A score of −inf has the weight 0 in any arithmetic and no error.
 //! `w⁺_j = w_j e^{η_j} / Σ_k w_k e^{−η_k}` is the largest a weight may come out. l is the sum of the
 //! weights before they are rounded.
 //!
@@ -34,15 +34,18 @@ use std::ops::Range;
 use ndarray::Array2;
 
 use super::Options;
+use super::near::{Divided, Line, Scratch};
 use super::options::{Mask, span_of};
+use super::roundings::rounding_of;
 use super::scores::Scoring;
 use super::softmax::{Row, Summary};
-use super::spare;
 use super::weighted::{
-    Dots, Summands, Vectors, Weights, aligned, dot, finite_dot, line, line_mut, may_overflow,
-    product, rounding_of, rows,
+    Dots, Summands, Vectors, Weights, aligned, dot, finite_dot, line_mut, may_overflow, product,
 };
 use crate::numbers::gemm::Panels;
+use crate::numbers::lanes::{InLanes, wide};
+use crate::numbers::spare;
+use crate::numbers::upward::{Upward, above};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Everything one head of one sequence computes with.
@@ -64,7 +67,7 @@ pub(crate) struct Packed {
     k: Dots,
     v: Summands,
     /// `|v − c|`.
-    distance: Panels,
+    distance: Panels<f32>,
 }
 
 impl Packed {
@@ -77,7 +80,7 @@ impl Packed {
         Self {
             k: Dots::new(k),
             v: Summands::new(v, precision.weights != DType::F32),
-            distance: Panels::new(distance.view()),
+            distance: Panels::new(distance.view(), above),
         }
     }
 }
@@ -117,73 +120,111 @@ impl Head<'_> {
         let ranges: Vec<_> = tile.clone().map(|row| self.mask.ranges(row)).collect();
         let seen = span_of(&ranges);
         let span = aligned(seen.clone());
-        let [raw, size] = packed.k.with(self.q, tile.clone(), span.clone());
-
+        let (raw, size) = packed.k.with(self.q, tile.clone(), span.clone());
         let rounded = self.precision.weights != DType::F32;
         let scoring = self.scoring();
-        let mut weights = Weights::unset(tile.len(), span.len(), rounded);
+        let mut weights = Weights::over(raw, size, rounded);
         let mut moved = spare::any(tile.len(), span.len());
+        let mut scratch = Scratch::default();
         let mut row = Row::default();
-        let mut summaries = Vec::with_capacity(tile.len());
+        let mut all_divided = Vec::with_capacity(tile.len());
         for (at, ranges) in ranges.iter().enumerate() {
-            let columns = ranges
-                .iter()
-                .map(|r| r.start - span.start..r.end - span.start);
-            let (raw, size) = (line(&raw, at), line(&size, at));
-            row.clear();
-            for range in columns.clone() {
-                row.extend(&scoring, &raw[range.clone()], &size[range]);
-            }
-            let mut summary = row.softmax(self.sink, self.precision);
-            let largest = row.set_apart_largest(&mut summary);
-            let key = |at: usize| ranges.iter().flat_map(Range::clone).nth(at);
-            summaries.push((summary, largest.and_then(|(at, h)| Some((key(at)?, h)))));
-            let to = weights.row_mut(at);
-            spread(&row.value, columns.clone(), to.value);
-            spread(&row.error, columns.clone(), to.error);
-            spread(&row.moved, columns.clone(), line_mut(&mut moved, at));
-            if rounded {
-                spread(&row.rounding, columns, to.rounding);
-            }
+            let column = |r: &Range<usize>| r.start - span.start..r.end - span.start;
+            let columns = ranges.iter().map(column);
+            let of_row = weights.row_mut(at);
+            let mut line = Line {
+                value: of_row.value,
+                error: of_row.error,
+                moved: line_mut(&mut moved, at),
+                rounding: of_row.rounding,
+            };
+            let peaks = line.score(&scoring, columns.clone(), &mut scratch);
+            let divided = line.weigh(peaks, self.sink, self.precision, &mut scratch);
+            all_divided.push(divided.unwrap_or_else(|| {
+                let divided = self.far(&mut line, columns.clone(), &mut row);
+                line.clear_between(columns);
+                divided
+            }));
         }
 
-        let [o, summed] = weights.sum(&packed.v, span.start, self.precision.weights);
+        let most = ranges
+            .iter()
+            .map(|ranges| ranges.iter().map(Range::len).sum());
+        let most = most.max().unwrap_or(0);
+        let [o, summed] = weights.sum(&packed.v, span.start, most, self.precision.weights);
+        let upward = Upward::sum(span.len());
+        let first = span.start;
         let moved_by = product(moved.view(), &packed.distance, span, 0..self.size());
         weights.keep();
-        [raw, size, moved].into_iter().for_each(spare::keep);
+        spare::keep(moved);
         let farthest = self.farthest(seen);
 
         let mut out = Rows {
             o: Vec::with_capacity(o.len()),
             lse: Vec::with_capacity(tile.len()),
         };
-        for (at, (summary, largest)) in summaries.iter().enumerate() {
+        for (at, divided) in all_divided.iter().enumerate() {
             for d in 0..self.size() {
                 let component = Component {
-                    value: o[[at, d]],
-                    summed: summed[[at, d]],
-                    moved: moved_by[[at, d]],
-                    largest: largest.map(|(key, h)| (h, self.v.value[[key, d]])),
+                    value: o[[at, d]] * divided.value,
+                    summed: summed[[at, d]] * divided.bound,
+                    moved: upward.of(moved_by[[at, d]]) * divided.bound,
+                    largest: divided
+                        .largest
+                        .map(|(column, h)| (h, self.v.value[[first + column, d]])),
                     farthest: farthest[d],
                     center: self.center[d],
                 };
-                out.o.push(self.finish(summary, &component));
+                out.o.push(self.finish(&divided.summary, &component));
             }
-            out.lse.push(self.precision.store_statistic(summary.lse));
+            let lse = divided.summary.lse;
+            out.lse.push(self.precision.store_statistic(lse));
         }
-        [o, summed, moved_by].into_iter().for_each(spare::keep);
+        [o, summed].into_iter().for_each(spare::keep);
+        spare::keep(moved_by);
         out
+    }
+
+    /// The weights of a row with large errors, by the plain formula.
+    fn far(
+        &self,
+        line: &mut Line<'_>,
+        columns: impl Iterator<Item = Range<usize>> + Clone,
+        row: &mut Row,
+    ) -> Divided {
+        row.clear();
+        for range in columns.clone() {
+            row.extend(&line.value[range.clone()], &line.error[range]);
+        }
+        let mut summary = row.softmax(self.sink, self.precision);
+        let largest = row.set_apart_largest(&mut summary);
+        for (at, column) in columns.clone().flatten().enumerate() {
+            line.value[column] = row.value[at];
+            line.error[column] = above(row.error[at]);
+            line.moved[column] = above(row.moved[at]);
+            if let Some(&rounding) = row.rounding.get(at) {
+                line.rounding[column] = above(rounding);
+            }
+        }
+        let column = |at: usize| columns.flatten().nth(at);
+        Divided {
+            summary,
+            value: 1.0,
+            bound: 1.0,
+            largest: largest.and_then(|(at, h)| Some((column(at)?, h))),
+        }
     }
 
     /// `max_j |v_j − c|` of the keys `seen`, per component.
     fn farthest(&self, seen: Range<usize>) -> Vec<f64> {
-        let mut farthest = vec![0.0; self.size()];
-        for v in rows(&self.v.value, seen).rows() {
-            let pairs = v.iter().zip(self.center);
-            for (farthest, (v, c)) in farthest.iter_mut().zip(pairs) {
-                *farthest = f64::max(*farthest, (v - c).abs());
-            }
-        }
+        let d = self.size();
+        let v = self.v.value.as_slice().unwrap_or_default();
+        let mut farthest = vec![0.0; d];
+        wide(Farthest {
+            v: &v[seen.start * d..seen.end * d],
+            center: self.center,
+            farthest: &mut farthest,
+        });
         farthest
     }
 
@@ -270,17 +311,30 @@ impl Head<'_> {
     }
 }
 
-/// Puts `numbers` into the ranges `columns` of a row, and zeros between them.
-fn spread(numbers: &[f64], columns: impl Iterator<Item = Range<usize>>, row: &mut [f64]) {
-    let (mut from, mut to) = (0, 0);
-    for range in columns {
-        row[to..range.start].fill(0.0);
-        to = range.end;
-        let count = range.len();
-        row[range].copy_from_slice(&numbers[from..from + count]);
-        from += count;
+struct Farthest<'a> {
+    /// Row-major.
+    v: &'a [f64],
+    center: &'a [f64],
+    farthest: &'a mut [f64],
+}
+
+impl InLanes for Farthest<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for v in self.v.chunks_exact(self.center.len()) {
+            let pairs = v.iter().zip(self.center);
+            for (farthest, (v, c)) in self.farthest.iter_mut().zip(pairs) {
+                let distance = (v - c).abs();
+                *farthest = if distance > *farthest {
+                    distance
+                } else {
+                    *farthest
+                };
+            }
+        }
     }
-    row[to..].fill(0.0);
 }
 
 /// A number near most of each column of `v`: the median of the finite ones.

@@ -30,12 +30,13 @@
 mod backward;
 mod batch;
 mod forward;
+mod near;
 mod options;
 mod pairs;
+mod roundings;
 mod run;
 mod scores;
 mod softmax;
-mod spare;
 mod weighted;
 
 pub use batch::Batch;

@@ -7,7 +7,8 @@ use super::Options;
 use super::scores::{MAX_LOG, Scores, Scoring, exponent_error};
 use super::softmax::{NEAR, exp_m1_near, raised};
 use super::weighted::WeightRow;
-use crate::numbers::lanes::{InLanes, exp, sum, wide};
+use crate::numbers::lanes::{InLanes, exp, largest, wide};
+use crate::numbers::upward::{Upward, above};
 use crate::numbers::{Bounded, Precision};
 
 /// P and dX of one pair.
@@ -26,11 +27,14 @@ pub(crate) struct Limits {
 /// One query with many keys, or one key with many queries.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
-    /// q·k, Σ|q||k|, do·v and Σ|do||v|.
-    pub(crate) dots: [&'a [f64]; 4],
+    /// q·k and do·v.
+    pub(crate) dots: [&'a [f64]; 2],
+    /// Σ|q||k| and Σ|do||v|, as float32 made them.
+    pub(crate) sizes: [&'a [f32]; 2],
     pub(crate) lse: &'a [f64],
     /// D and its error.
-    pub(crate) delta: [&'a [f64]; 2],
+    pub(crate) delta: &'a [f64],
+    pub(crate) delta_error: &'a [f32],
 }
 
 impl Run<'_> {
@@ -41,8 +45,10 @@ impl Run<'_> {
     fn part(&self, range: Range<usize>) -> Self {
         Self {
             dots: self.dots.map(|dots| &dots[range.clone()]),
+            sizes: self.sizes.map(|sizes| &sizes[range.clone()]),
             lse: &self.lse[range.clone()],
-            delta: self.delta.map(|delta| &delta[range.clone()]),
+            delta: &self.delta[range.clone()],
+            delta_error: &self.delta_error[range],
         }
     }
 }
@@ -56,21 +62,30 @@ pub(crate) struct Target<'a> {
 /// Pairs that are worked on together: what they need stays in the first-level cache.
 const CHUNK: usize = 256;
 
-/// Numbers of a chunk.
+/// Numbers of a chunk: what float64 makes, and in float32 what bounds need of it.
 pub(crate) struct Lanes {
+    /// s, then s − lse, then dS.
     log: [f64; CHUNK],
-    eta: [f64; CHUNK],
     p: [f64; CHUNK],
-    p_error: [f64; CHUNK],
+    /// Error of s, then η.
+    eta: [f32; CHUNK],
+    /// Error of P.
+    p_error: [f32; CHUNK],
+    /// |s| + |lse|, then P.
+    size: [f32; CHUNK],
+    /// |dP − D|, then the error of dS.
+    ds_error: [f32; CHUNK],
 }
 
 impl Default for Lanes {
     fn default() -> Self {
         Self {
             log: [0.0; CHUNK],
-            eta: [0.0; CHUNK],
             p: [0.0; CHUNK],
+            eta: [0.0; CHUNK],
             p_error: [0.0; CHUNK],
+            size: [0.0; CHUNK],
+            ds_error: [0.0; CHUNK],
         }
     }
 }
@@ -88,16 +103,25 @@ pub(crate) struct Constants {
     weight_normal: f64,
     weight_overflow: f64,
     capped: bool,
+    /// γ(D + 2) of what float32 made of a size, and D·η with what it may have lost.
+    singles: [f32; 2],
 }
 
 impl Constants {
     pub(crate) fn new(options: &Options, head_size: usize, p: Precision) -> Self {
+        let scoring = Scoring::new(options, head_size, p);
+        let dot = p.gamma(head_size + 2);
+        let dot_underflow = head_size as f64 * p.underflow();
+        // `size` is linear: what it makes of zero, and by how much it grows.
+        let lost = scoring.size(0.0);
+        let factor = scoring.size(1.0) - lost;
         Self {
-            scoring: Scoring::new(options, head_size, p),
+            scoring,
             unit: p.unit(),
             eta: p.underflow(),
-            dot: p.gamma(head_size + 2),
-            dot_underflow: head_size as f64 * p.underflow(),
+            dot,
+            dot_underflow,
+            singles: [above(dot * factor), above(dot_underflow + dot * lost)],
             weight_unit: p.weights.unit_roundoff(),
             weight_normal: p.weights.smallest_normal(),
             weight_overflow: p.weights.overflow_threshold(),
@@ -195,24 +219,27 @@ impl Constants {
                 lanes,
             };
             if wide(near) {
-                let weigh = |[values, errors]: [&[f64; CHUNK]; 2], to: &mut Target<'_>| {
+                let weigh = |values: &[f64; CHUNK], errors: &[f32; CHUNK], to: &mut Target<'_>| {
                     wide(Weigh {
                         c: self,
-                        from: [&values[..n], &errors[..n]],
+                        values: &values[..n],
+                        errors: &errors[..n],
                         gamma,
                         limits: to.limits,
                         row: to.row.part(chunk.clone()),
                     });
                 };
-                weigh([&lanes.log, &lanes.eta], dx);
+                weigh(&lanes.log, &lanes.ds_error, dx);
                 if let Some(p) = &mut p {
-                    weigh([&lanes.p, &lanes.p_error], p);
+                    weigh(&lanes.p, &lanes.p_error, p);
                 }
                 continue;
             }
             for b in 0..n {
-                let delta = Bounded::new(run.delta[0][b], run.delta[1][b]);
-                let pair = self.pair(run.lse[b], delta, run.dots.map(|dots| dots[b]));
+                let delta = Bounded::new(run.delta[b], f64::from(run.delta_error[b]));
+                let [qk, do_v] = run.dots.map(|dots| dots[b]);
+                let [qk_size, do_v_size] = run.sizes.map(|sizes| self.scoring.size(sizes[b]));
+                let pair = self.pair(run.lse[b], delta, [qk, qk_size, do_v, do_v_size]);
                 dx.row.set(start + b, self.weigh(pair.dx, gamma, dx.limits));
                 if let Some(p) = &mut p {
                     p.row.set(start + b, self.weigh(pair.p, gamma, p.limits));
@@ -223,7 +250,8 @@ impl Constants {
 }
 
 /// [`Constants::pair`] of a whole chunk, where no score is capped, large or uncertain: whether that
-/// is so. Then P stands in `p`, dS in `log` and `eta`.
+/// is so. Then P stands in `p`, dS in `log`, their errors in `p_error` and `ds_error`. Errors are
+/// float32 from numbers no smaller than they should be ([`crate::numbers::upward`]).
 struct Near<'a> {
     c: &'a Constants,
     run: Run<'a>,
@@ -240,41 +268,49 @@ impl InLanes for Near<'_> {
             return false;
         }
         let n = run.len();
-        let [qk, qk_size, do_v, do_v_size] = run.dots;
-        let (log, eta) = (&mut lanes.log[..n], &mut lanes.eta[..n]);
-        let (p, p_error) = (&mut lanes.p[..n], &mut lanes.p_error[..n]);
+        let (log, p) = (&mut lanes.log[..n], &mut lanes.p[..n]);
+        let (eta, p_error) = (&mut lanes.eta[..n], &mut lanes.p_error[..n]);
+        let (size, ds_error) = (&mut lanes.size[..n], &mut lanes.ds_error[..n]);
+        let [u, tiny] = [c.unit, c.eta].map(|x| x as f32);
+
+        log.copy_from_slice(run.dots[0]);
+        eta.copy_from_slice(run.sizes[0]);
         Scores {
             scoring: &c.scoring,
-            dots: [qk, qk_size],
-            to: [&mut *log, &mut *eta],
+            score: &mut *log,
+            error: &mut *eta,
         }
         .call();
-        let marks = run.lse.iter().zip(&mut *p);
-        for ((log, eta), (&lse, far)) in log.iter_mut().zip(&mut *eta).zip(marks) {
-            *eta = exponent_error(Bounded::new(*log, *eta), lse, c.unit);
+        for ((log, size), &lse) in log.iter_mut().zip(&mut *size).zip(run.lse) {
+            *size = (log.abs() + lse.abs()) as f32;
             *log -= lse;
-            // Not if either is NaN.
-            let near = (*eta < NEAR) & (*log + *eta < MAX_LOG);
-            *far = if near { 0.0 } else { 1.0 };
         }
-        if sum(p) > 0.0 {
+        for (eta, &size) in eta.iter_mut().zip(&*size) {
+            // As `exponent_error`.
+            *eta += u * (7.0 * size + 6.0);
+        }
+        // NaN is passed over by `largest`: only an infinite lse makes one, from a query without keys.
+        let known = run.lse.iter().all(|lse| lse.is_finite());
+        if !(known && f64::from(largest(eta)) < NEAR && largest(log) < MAX_LOG - NEAR) {
             return false;
         }
-        let weights = p.iter_mut().zip(&mut *p_error);
-        for ((log, eta), (p, error)) in log.iter().zip(&*eta).zip(weights) {
-            *p = exp(*log);
-            *error = *p * exp_m1_near(*eta) + c.eta;
+        let [do_v, delta] = [run.dots[1], run.delta];
+        for i in 0..n {
+            p[i] = exp(log[i]);
+            let ds = do_v[i] - delta[i];
+            log[i] = p[i] * ds;
+            ds_error[i] = ds.abs() as f32;
+            size[i] = p[i] as f32;
         }
-        let weights = p.iter().zip(&*p_error);
-        let products = do_v.iter().zip(do_v_size);
-        let deltas = run.delta[0].iter().zip(run.delta[1]);
-        let out = log.iter_mut().zip(eta);
-        for (((p, error), (do_v, size)), ((delta, delta_error), (ds, ds_error))) in
-            weights.zip(products).zip(deltas.zip(out))
-        {
-            let delta = Bounded::new(*delta, *delta_error);
-            let x = c.gradient(Bounded::new(*p, *error), delta, *do_v, *size);
-            (*ds, *ds_error) = (x.value, x.bound);
+        let [dot, underflow] = c.singles;
+        for i in 0..n {
+            p_error[i] = size[i] * exp_m1_near(eta[i]) + tiny;
+            // `gradient`: dP, its difference from D rounded, the product with P rounded.
+            let ds = ds_error[i];
+            let error = dot * run.sizes[1][i] + (underflow + run.delta_error[i]);
+            let error = error + (u * (ds + error) + tiny);
+            let error = size[i] * error + p_error[i] * (ds + error);
+            ds_error[i] = error + (u * (size[i] * ds + error) + tiny);
         }
         true
     }
@@ -283,8 +319,8 @@ impl InLanes for Near<'_> {
 /// [`Constants::weigh`] of many.
 struct Weigh<'a> {
     c: &'a Constants,
-    /// Values and errors.
-    from: [&'a [f64]; 2],
+    values: &'a [f64],
+    errors: &'a [f32],
     gamma: f64,
     limits: Limits,
     row: WeightRow<'a>,
@@ -295,14 +331,24 @@ impl InLanes for Weigh<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let (c, gamma, limits) = (self.c, self.gamma, self.limits);
-        let [values, errors] = self.from;
-        self.row.value.copy_from_slice(values);
-        for ((&x, &error), to) in values.iter().zip(errors).zip(self.row.error) {
-            [_, *to, _] = c.weigh(Bounded::new(x, error), gamma, limits);
+        let (c, gamma) = (self.c, above(self.gamma));
+        let [tiny, unit] = [c.eta, c.weight_unit].map(|x| x as f32);
+        let normal = above(self.limits.normal);
+        // Sizes may have lost their roundings.
+        let overflow = (self.limits.overflow / Upward::sum(0).of(1.0)) as f32;
+        self.row.value.copy_from_slice(self.values);
+        let from = self.values.iter().zip(self.errors);
+        for ((&x, &error), to) in from.clone().zip(self.row.error) {
+            *to = error + (gamma * (x.abs() as f32 + error) + tiny);
         }
-        for ((&x, &error), to) in values.iter().zip(errors).zip(self.row.rounding) {
-            [_, _, *to] = c.weigh(Bounded::new(x, error), gamma, limits);
+        for ((&x, &error), to) in from.zip(self.row.rounding) {
+            let size = x.abs() as f32 + error;
+            let rounded = unit * if size > normal { size } else { normal };
+            *to = if size >= overflow {
+                f32::INFINITY
+            } else {
+                rounded
+            };
         }
     }
 }

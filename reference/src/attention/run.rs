@@ -10,6 +10,7 @@ use super::forward::{Head, Packed, Rows, column_medians};
 use super::options::{Band, Mask, Options};
 use super::weighted::Vectors;
 use crate::error::{Error, Result};
+use crate::numbers::upward::above;
 use crate::numbers::{Bounded, BoundedTensor, Element, Precision};
 
 /// Rows per tile: enough for the matrix products, few enough that `tile × N` stays small.
@@ -295,10 +296,8 @@ pub(crate) fn backward_under<T: Element, S: Copy + Into<f64> + Sync>(
                 q: &q[sequence * queries.heads() + head],
                 d_o: &d_o_all[sequence * queries.heads() + head],
                 lse: queries.gather_rows(saved.lse, sequence, head),
-                delta: [
-                    delta.iter().map(|delta| delta.value).collect(),
-                    delta.iter().map(|delta| delta.bound).collect(),
-                ],
+                delta: delta.iter().map(|delta| delta.value).collect(),
+                delta_error: delta.iter().map(|delta| above(delta.bound)).collect(),
             }
         };
         Group {

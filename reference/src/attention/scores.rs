@@ -1,7 +1,10 @@
 //! Scores and the exponential of them, with their errors.
 
+use std::ops::Range;
+
 use super::Options;
 use crate::numbers::lanes::{InLanes, largest};
+use crate::numbers::upward::{Upward, above};
 use crate::numbers::{Bounded, DType, Precision};
 
 /// Turns raw dot products q·k into scores.
@@ -29,6 +32,18 @@ pub(crate) struct Scoring {
     eta: f64,
     /// Largest f32.
     overflow: f64,
+    /// From Σ|q_d||k_d| summed in float32 to a size.
+    upward: Upward,
+    single: Single,
+}
+
+/// `|ŝ − x| ≤ size·Σ|q||k| + 3u|x| + constant` in float32, unless Σ|q||k| is from `overflow` on.
+#[derive(Clone, Copy, Debug)]
+struct Single {
+    size: f32,
+    value: f32,
+    constant: f32,
+    overflow: f32,
 }
 
 /// A score and, under a softcap, the derivative ds/dx.
@@ -40,15 +55,37 @@ pub(crate) struct Score {
 
 impl Scoring {
     pub(crate) fn new(options: &Options, head_size: usize, precision: Precision) -> Self {
+        let scale = f64::from(options.scale);
+        let (unit, eta) = (precision.unit(), precision.underflow());
+        let dot = precision.gamma(head_size + 2);
+        let underflow = head_size as f64 * eta;
+        let upward = Upward::sum(head_size);
+        let overflow = DType::F32.largest();
+        // `upward.of` is linear: what it makes of zero, and by how much it grows.
+        let lost = upward.of(0.0);
+        let factor = upward.of(1.0) - lost;
+        let single = Single {
+            size: above(scale.abs() * dot * factor),
+            value: above(3.0 * unit),
+            constant: above(scale.abs() * (dot * lost + underflow) + eta),
+            overflow: (overflow / scale.abs().max(1.0) / factor) as f32,
+        };
         Self {
-            scale: f64::from(options.scale),
+            scale,
             cap: options.softcap.map(f64::from),
-            dot: precision.gamma(head_size + 2),
-            underflow: head_size as f64 * precision.underflow(),
-            unit: precision.unit(),
-            eta: precision.underflow(),
-            overflow: DType::F32.largest(),
+            dot,
+            underflow,
+            unit,
+            eta,
+            overflow,
+            upward,
+            single,
         }
+    }
+
+    /// Σ|q||k| from what float32 made of it.
+    pub(crate) fn size(&self, computed: f32) -> f64 {
+        self.upward.of(computed)
     }
 
     /// The score of a raw dot product `raw`, where `size = Σ|q_d||k_d|`.
@@ -86,12 +123,11 @@ impl Scoring {
     }
 }
 
-/// The scores of many, and their errors.
+/// The scores of many and their errors, in the places of q·k and Σ|q||k|.
 pub(crate) struct Scores<'a> {
     pub(crate) scoring: &'a Scoring,
-    /// q·k and Σ|q||k|.
-    pub(crate) dots: [&'a [f64]; 2],
-    pub(crate) to: [&'a mut [f64]; 2],
+    pub(crate) score: &'a mut [f64],
+    pub(crate) error: &'a mut [f32],
 }
 
 impl InLanes for Scores<'_> {
@@ -99,23 +135,23 @@ impl InLanes for Scores<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let [raw, size] = self.dots;
-        let [score, error] = self.to;
-        let dots = raw.iter().zip(size);
-        let scores = score.iter_mut().zip(error);
-        match self.scoring.cap {
-            None => {
-                for ((&raw, &size), (score, error)) in dots.zip(scores) {
-                    let x = self.scoring.scaled(raw, size);
-                    (*score, *error) = (x.value, x.bound);
-                }
+        let both = self.score.iter_mut().zip(self.error);
+        if self.scoring.cap.is_some() {
+            for (score, error) in both {
+                let x = self.scoring.score(*score, self.scoring.size(*error));
+                (*score, *error) = (x.value, above(x.bound));
             }
-            Some(_) => {
-                for ((&raw, &size), (score, error)) in dots.zip(scores) {
-                    let x = self.scoring.score(raw, size);
-                    (*score, *error) = (x.value, x.bound);
-                }
-            }
+            return;
+        }
+        let (scale, c) = (self.scoring.scale, self.scoring.single);
+        for (score, error) in both {
+            *score *= scale;
+            let known = c.size * *error + (c.value * score.abs() as f32 + c.constant);
+            *error = if *error >= c.overflow {
+                f32::INFINITY
+            } else {
+                known
+            };
         }
     }
 }
@@ -161,45 +197,89 @@ pub(crate) const MAX_LOG: f64 = 88.0;
 /// Error of one correction `exp(m_old − m_new)` beyond its argument's: ex2 and two products.
 pub(crate) const CORRECTION_UNITS: f64 = 6.0;
 
-/// For each key, how many times its weight may be rescaled after it was added: the later records
-/// of the running maximum, whichever end the keys are read from, and a merge of parts as a tree.
-#[inline(always)]
-pub(crate) fn corrections_after(scores: &[f64], counts: &mut [f64]) {
-    let merges = 1.0 + (scores.len().max(1) as f64).log2();
-    counts.fill(merges);
-    // Forward: all keys up to and including a record, after the one before it.
-    let records = records_of(scores, false);
-    for (passed, pair) in records.windows(2).enumerate() {
-        counts[pair[0]..pair[1]].fill(merges + (records.len() - 1 - passed) as f64);
+/// Some keys in a row, as they stand in it, and their largest score.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) keys: Range<usize>,
+    pub(crate) top: f64,
+}
+
+impl Block {
+    /// Most keys of a block.
+    pub(crate) const KEYS: usize = 64;
+
+    /// `range` in blocks whose scores are not known yet.
+    pub(crate) fn split(range: Range<usize>) -> impl Iterator<Item = Self> {
+        range.clone().step_by(Self::KEYS).map(move |start| Self {
+            keys: start..range.end.min(start + Self::KEYS),
+            top: f64::NEG_INFINITY,
+        })
     }
-    // Backward, in mirror image; a key keeps the larger number.
-    let records = records_of(scores, true);
-    for (passed, pair) in records.windows(2).enumerate() {
-        let later = merges + (records.len() - 1 - passed) as f64;
-        for count in &mut counts[pair[1] + 1..=pair[0]] {
-            *count = count.max(later);
+
+    /// All of a row.
+    pub(crate) fn of(scores: &[f64]) -> Vec<Self> {
+        let mut blocks: Vec<_> = Self::split(0..scores.len()).collect();
+        for block in &mut blocks {
+            block.top = largest(&scores[block.keys.clone()]);
         }
+        blocks
     }
 }
 
-/// Where the running maximum rises, reading from the front or from the back.
-#[inline(always)]
-fn records_of(scores: &[f64], from_back: bool) -> Vec<usize> {
-    // Most blocks hold no record, which their maximum tells.
-    const BLOCK: usize = 64;
-    let n = scores.len();
+/// How often weights may be rescaled.
+pub(crate) struct Corrections {
+    /// The most of any key.
+    pub(crate) most: f64,
+    /// The first key of the largest score; none where no score is above −∞.
+    pub(crate) first_of_largest: Option<usize>,
+}
+
+/// For each key, how many times its weight may be rescaled after it was added: the later records
+/// of the running maximum, whichever end the keys are read from, and a merge of parts as a tree.
+pub(crate) fn corrections_after<N: Copy + PartialOrd + From<f32>>(
+    scores: &[f64],
+    blocks: &[Block],
+    counts: &mut [N],
+) -> Corrections {
+    let n: usize = blocks.iter().map(|block| block.keys.len()).sum();
+    let merges = 1.0 + (n.max(1) as f64).log2();
+    let count = |records: usize| N::from(above(merges + records as f64));
+    counts.fill(count(0));
+    // Forward: all keys up to and including a record, after the one before it.
+    let forward = records_of(scores, blocks.iter(), false);
+    for (passed, pair) in forward.windows(2).enumerate() {
+        counts[pair[0]..pair[1]].fill(count(forward.len() - 1 - passed));
+    }
+    // Backward, in mirror image; a key keeps the larger number.
+    let backward = records_of(scores, blocks.iter().rev(), true);
+    for (passed, pair) in backward.windows(2).enumerate() {
+        let later = count(backward.len() - 1 - passed);
+        for count in &mut counts[pair[1] + 1..=pair[0]] {
+            *count = if later > *count { later } else { *count };
+        }
+    }
+    let records = forward.len().max(backward.len());
+    Corrections {
+        most: merges + records.saturating_sub(1) as f64,
+        first_of_largest: forward.last().copied(),
+    }
+}
+
+/// Where the running maximum rises, reading from the front or from the back. Most blocks hold no
+/// record, which their maximum tells.
+fn records_of<'a>(
+    scores: &[f64],
+    blocks: impl Iterator<Item = &'a Block>,
+    from_back: bool,
+) -> Vec<usize> {
     let mut records = Vec::new();
     let mut maximum = f64::NEG_INFINITY;
-    for passed in (0..n).step_by(BLOCK) {
-        let block = match from_back {
-            true => n - n.min(passed + BLOCK)..n - passed,
-            false => passed..n.min(passed + BLOCK),
-        };
-        if largest(&scores[block.clone()]) > maximum {
-            for step in 0..block.len() {
+    for block in blocks {
+        if block.top > maximum {
+            for step in 0..block.keys.len() {
                 let at = match from_back {
-                    true => block.end - 1 - step,
-                    false => block.start + step,
+                    true => block.keys.end - 1 - step,
+                    false => block.keys.start + step,
                 };
                 if scores[at] > maximum {
                     maximum = scores[at];
@@ -218,11 +298,17 @@ mod tests {
     #[test]
     fn corrections_are_the_later_records_from_the_worse_end() {
         let mut counts = [0.0; 4];
-        corrections_after(&[1.0, 3.0, 2.0, 4.0], &mut counts);
+        let mut of = |scores: [f64; 4]| {
+            let all = corrections_after(&scores, &Block::of(&scores), &mut counts);
+            assert_eq!(
+                (all.most, all.first_of_largest),
+                (5.0, scores.iter().position(|&s| s == 4.0))
+            );
+            counts
+        };
         // Forward records: 1, 3, 4. Backward: 4 only. Two levels of merging and one more.
-        assert_eq!(counts, [5.0, 4.0, 4.0, 3.0]);
-        corrections_after(&[4.0, 2.0, 3.0, 1.0], &mut counts);
-        assert_eq!(counts, [3.0, 4.0, 4.0, 5.0]);
+        assert_eq!(of([1.0, 3.0, 2.0, 4.0]), [5.0, 4.0, 4.0, 3.0]);
+        assert_eq!(of([4.0, 2.0, 3.0, 1.0]), [3.0, 4.0, 4.0, 5.0]);
     }
 
     #[test]

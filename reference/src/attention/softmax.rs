@@ -1,9 +1,9 @@
 //! The softmax of one row: from scores with errors to weights with errors. The mathematics stands
 //! in [`super::forward`].
 
-use super::scores::{
-    CORRECTION_UNITS, MAX_LOG, Scores, Scoring, corrections_after, exponent_error,
-};
+use std::ops::{Add, Div, Mul};
+
+use super::scores::{Block, CORRECTION_UNITS, MAX_LOG, corrections_after, exponent_error};
 use crate::numbers::lanes::{InLanes, exp, largest, sum, wide};
 use crate::numbers::{Bounded, DType, Precision};
 
@@ -36,27 +36,75 @@ pub(crate) struct Summary {
     /// `exp(γ(n + R) + 8u + 3u|lse|) − 1`.
     pub(crate) relative: f64,
     /// Whether anything can be said: not when a score may overflow f32, or a weight when its tile is
-    /// read (see [`Row::excess`]).
+    /// read (see [`excess`]).
     pub(crate) decided: bool,
     /// The most that the sum of the weights before division may come out.
     pub(crate) l: f64,
 }
 
 /// Sums over the weights and the sink.
-struct Totals {
+pub(crate) struct Totals {
+    /// m, the largest score.
+    pub(crate) top: f64,
+    /// l, the sum of the `exp(s − m)`, and over how many keys.
+    pub(crate) l: f64,
+    pub(crate) keys: usize,
+    /// γ(n + R).
+    pub(crate) accumulate: f64,
     /// ln Σ w_j e^{η_j}.
-    log_moved: f64,
-    moved: f64,
-    sink_moved: f64,
+    pub(crate) log_moved: f64,
+    /// Σ h_j over the keys.
+    pub(crate) moved: f64,
+    /// h of the sink.
+    pub(crate) sink_moved: f64,
+    /// See [`excess`].
+    pub(crate) excess: f64,
+}
+
+impl Totals {
+    pub(crate) fn summary(self, p: Precision) -> Summary {
+        let (l, u, decided) = (self.l, p.unit(), self.excess < MAX_LOG);
+        let error = l * self.accumulate + self.keys as f64 * p.underflow();
+        let ln_l = p.ln(Bounded::new(l, error));
+        let lse = Bounded::new(self.top + ln_l.value, ln_l.bound + self.log_moved)
+            .widen(7.0 * u * (self.top.abs() + ln_l.value.abs()));
+        Summary {
+            lse: match decided {
+                true => lse,
+                false => Bounded::new(lse.value, f64::INFINITY),
+            },
+            moved: self.moved,
+            sink_moved: self.sink_moved,
+            relative: exp_m1(self.accumulate + u * (8.0 + 3.0 * lse.value.abs())),
+            decided,
+            l: l * self.excess.exp(),
+        }
+    }
+}
+
+/// How far above 1, as an exponent, a weight may come out while its tile is read.
+///
+/// It is `ex2(ŝ·c − m̂_t·c)` with `ŝ ≤ m̂_t` as *computed*, so the error of ŝ, which may be much
+/// larger, does not count: only what the exponential's own argument loses, the part of
+/// [`exponent_error`] that is relative to the magnitude of ŝ ≈ m̂_t, whichever the tile, and the
+/// corrections. `largest` is the largest magnitude that a computed score may have. From [`MAX_LOG`] on
+/// (scores beyond 10⁸, or such as may overflow themselves) the weight may be +inf where it should be 1.
+pub(crate) fn excess(largest: f64, corrections: f64, unit: f64) -> f64 {
+    exponent_error(Bounded::exact(largest), largest, unit) + CORRECTION_UNITS * unit * corrections
 }
 
 /// Below this the series of [`exp_m1_near`] does.
 pub(crate) const NEAR: f64 = 0.01;
 
-/// `e^x − 1` for 0 ≤ x < [`NEAR`]; a bound needs no more than the ten digits that the series has.
+/// `e^x − 1` for 0 ≤ x < [`NEAR`], in float64 or float32; a bound needs no more than the ten digits
+/// that the series has.
 #[inline(always)]
-pub(crate) fn exp_m1_near(x: f64) -> f64 {
-    x * (1.0 + x * (1.0 / 2.0) * (1.0 + x * (1.0 / 3.0) * (1.0 + x * (1.0 / 4.0))))
+pub(crate) fn exp_m1_near<N>(x: N) -> N
+where
+    N: Copy + From<f32> + Add<Output = N> + Mul<Output = N> + Div<Output = N>,
+{
+    let [one, two, three, four] = [1.0, 2.0, 3.0, 4.0].map(N::from);
+    x * (one + x * (one / two) * (one + x * (one / three) * (one + x * (one / four))))
 }
 
 /// `e^x − 1` for x ≥ 0.
@@ -84,17 +132,11 @@ impl Row {
         self.score_error.push(score.bound);
     }
 
-    /// Adds keys by their dot products.
-    pub(crate) fn extend(&mut self, scoring: &Scoring, raw: &[f64], size: &[f64]) {
-        let from = self.score.len();
-        self.score.resize(from + raw.len(), 0.0);
-        self.score_error.resize(from + raw.len(), 0.0);
-        let (score, error) = (&mut self.score[from..], &mut self.score_error[from..]);
-        wide(Scores {
-            scoring,
-            dots: [raw, size],
-            to: [score, error],
-        });
+    /// Adds keys by their scores and the errors of these.
+    pub(crate) fn extend(&mut self, scores: &[f64], errors: &[f32]) {
+        self.score.extend_from_slice(scores);
+        self.score_error
+            .extend(errors.iter().map(|&x| f64::from(x)));
     }
 
     /// Fills `value`, `error`, `moved` and `rounding` from the scores. `sink` is a score without a
@@ -132,8 +174,8 @@ impl Row {
             self.fill(0.0);
             return nothing(f64::NEG_INFINITY);
         }
-        corrections_after(&self.score, &mut self.eta);
-        let most = largest(&self.eta).max(0.0);
+        let blocks = Block::of(&self.score);
+        let most = corrections_after(&self.score, &blocks, &mut self.eta).most;
         let scores = self.score.iter().zip(&self.score_error);
         let weights = self.value.iter_mut().zip(&mut self.eta);
         for ((&score, &error), (weight, eta)) in scores.zip(weights) {
@@ -165,9 +207,8 @@ impl Row {
         }
 
         let accumulate = p.gamma(n + most as usize + 2);
-        let excess = self.excess(sink.map(|(log, _)| log + m), most, u);
-        let decided = excess < MAX_LOG;
-        let totals = if largest_eta < 0.5 {
+        let excess = excess(self.largest_computed(sink.map(|(log, _)| log + m)), most, u);
+        let [log_moved, moved, sink_moved] = if largest_eta < 0.5 {
             self.weights_near(sink, l, largest_eta)
         } else {
             self.weights_far(sink, l, m)
@@ -182,20 +223,17 @@ impl Row {
             .iter_mut()
             .for_each(|x| *x = accumulate * *x + lost);
 
-        let ln_l = p.ln(Bounded::new(l, l * accumulate + n as f64 * p.underflow()));
-        let lse = Bounded::new(m + ln_l.value, ln_l.bound + totals.log_moved)
-            .widen(7.0 * u * (m.abs() + ln_l.value.abs()));
-        Summary {
-            lse: match decided {
-                true => lse,
-                false => Bounded::new(lse.value, f64::INFINITY),
-            },
-            moved: totals.moved,
-            sink_moved: totals.sink_moved,
-            relative: exp_m1(accumulate + u * (8.0 + 3.0 * lse.value.abs())),
-            decided,
-            l: l * excess.exp(),
+        Totals {
+            top: m,
+            l,
+            keys: n,
+            accumulate,
+            log_moved,
+            moved,
+            sink_moved,
+            excess,
         }
+        .summary(p)
     }
 
     fn fill(&mut self, x: f64) {
@@ -223,29 +261,21 @@ impl Row {
         Some((at, moved))
     }
 
-    /// How far above 1, as an exponent, a weight may come out while its tile is read.
-    ///
-    /// It is `ex2(ŝ·c − m̂_t·c)` with `ŝ ≤ m̂_t` as *computed*, so the error of ŝ, which may be much
-    /// larger, does not count: only what the exponential's own argument loses, the part of
-    /// [`exponent_error`] that is relative to the magnitude of ŝ ≈ m̂_t, whichever the tile, and the
-    /// corrections. From [`MAX_LOG`] on (scores beyond 10⁸, or such as may overflow themselves)
-    /// the weight may be +inf where it should be 1.
+    /// The largest magnitude that a score may come out with.
     #[inline(always)]
-    fn excess(&mut self, sink: Option<f64>, corrections: f64, unit: f64) -> f64 {
+    fn largest_computed(&mut self, sink: Option<f64>) -> f64 {
         // `moved` is not in use yet.
         let scores = self.score.iter().zip(&self.score_error);
         for ((&score, &error), computed) in scores.zip(&mut self.moved) {
             let none = score == f64::NEG_INFINITY && error == 0.0;
             *computed = if none { 0.0 } else { score.abs() + error };
         }
-        let largest = largest(&self.moved).max(sink.map_or(0.0, f64::abs));
-        exponent_error(Bounded::exact(largest), largest, unit)
-            + CORRECTION_UNITS * unit * corrections
+        largest(&self.moved).max(sink.map_or(0.0, f64::abs))
     }
 
-    /// w, w⁺ and h where every η is small.
+    /// w, w⁺ and h where every η is small; the logarithm and the sums of [`Totals`].
     #[inline(always)]
-    fn weights_near(&mut self, sink: Option<(f64, f64)>, l: f64, largest_eta: f64) -> Totals {
+    fn weights_near(&mut self, sink: Option<(f64, f64)>, l: f64, largest_eta: f64) -> [f64; 3] {
         let etas = self.eta.iter().zip(&mut self.moved);
         if largest_eta < NEAR {
             for (&eta, x) in etas {
@@ -262,7 +292,7 @@ impl Row {
             *least = weight / (1.0 + x);
             *moved = weight * x;
         }
-        let (mut least, keys_moved) = (sum(&self.error), sum(&self.moved));
+        let (mut least, keys_moved) = (sum::<f64>(&self.error), sum::<f64>(&self.moved));
         let mut moved = keys_moved;
         let sink = sink.map(|(log, eta)| (log.exp(), exp_m1(eta)));
         if let Some((weight, x)) = sink {
@@ -276,17 +306,17 @@ impl Row {
             *moved *= scale;
             *weight *= inverse;
         }
-        Totals {
-            log_moved: (moved * inverse).ln_1p(),
-            moved: keys_moved * scale,
-            sink_moved: sink.map_or(0.0, |(weight, x)| weight * x * scale),
-        }
+        [
+            (moved * inverse).ln_1p(),
+            keys_moved * scale,
+            sink.map_or(0.0, |(weight, x)| weight * x * scale),
+        ]
     }
 
     /// The same in logarithms, so that no large error times a small weight is lost. Where errors
     /// decide which key wins (a weight may come out e times too large) h is the weight itself:
     /// `|ô − o| ≤ Σ ŵ_j|v_j − o|`, since the weights of both sum to 1.
-    fn weights_far(&mut self, sink: Option<(f64, f64)>, l: f64, m: f64) -> Totals {
+    fn weights_far(&mut self, sink: Option<(f64, f64)>, l: f64, m: f64) -> [f64; 3] {
         let log_l = l.ln();
         let logs: Vec<f64> = self.score.iter().map(|s| s - m - log_l).collect();
         let sink = sink.map(|(log, eta)| (log - log_l, eta));
@@ -308,17 +338,14 @@ impl Row {
             };
             (largest.min(1.0), moved)
         };
-        let mut totals = Totals {
-            log_moved: log_sum_exp_above_one(all()),
-            moved: 0.0,
-            sink_moved: sink.map_or(0.0, |sink| bounds(sink).1),
-        };
+        let mut sum = 0.0;
         for (at, log) in logs.iter().copied().enumerate() {
             self.value[at] = log.exp();
             (self.error[at], self.moved[at]) = bounds((log, self.eta[at]));
-            totals.moved += self.moved[at];
+            sum += self.moved[at];
         }
-        totals
+        let sink_moved = sink.map_or(0.0, |sink| bounds(sink).1);
+        [log_sum_exp_above_one(all()), sum, sink_moved]
     }
 }
 
@@ -405,12 +432,7 @@ mod tests {
         // What differs beside float64 roundings: here the sink's error has no corrections. Of 6u each
         // and no more than 15, they are 90u = 5.4·10⁻⁶ of the sink's weight, which is e^0.5 in a sum of
         // more than a hundred.
-        assert!(
-            (a.moved / b.moved - 1.0).abs() < 1e-6,
-            "{} {}",
-            a.moved,
-            b.moved
-        );
+        assert!((a.moved / b[1] - 1.0).abs() < 1e-6, "{} {}", a.moved, b[1]);
         for (x, y) in near.moved.iter().zip(&far.moved) {
             assert!((x / y - 1.0).abs() < 1e-6);
         }
@@ -446,7 +468,7 @@ mod tests {
 
     #[test]
     fn the_series_has_ten_digits() {
-        for x in [0.0, 1e-9, 1e-4, 0.00999] {
+        for x in [0.0, 1e-9, 1e-4, 0.00999f64] {
             assert!((exp_m1_near(x) - x.exp_m1()).abs() <= 2e-10 * x);
         }
     }

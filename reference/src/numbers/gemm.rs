@@ -1,13 +1,17 @@
-//! Float64 matrix products `out[i,j] = Σ_p a[i,p]·b[p,j]`, the right operand packed once and used often.
+//! Matrix products `out[i,j] = Σ_p a[i,p]·b[p,j]`, the right operand packed once and used often: in
+//! float64, and in float32 for bounds.
 //!
-//! b lies in panels of 16 columns, so that a step of the inner loop reads one line of it. A block of
-//! the result, 8 rows by two vectors, stays in registers while p runs through 256 rows of a panel, which
-//! stay in the first-level cache while the blocks below use them:
+//! b lies in panels of 16 columns (32 in float32), so that a step of the inner loop reads one line of
+//! each. A block of the result, 4 rows by two panels, stays in registers while p runs through 128 rows of
+//! the panels, which stay in the first-level cache while the blocks below use them:
 //!
 //! ```text
-//! for p in steps of 256, for each panel, for each 8 rows:
-//!     out[8 × 16] += a[8 × 256]·panel[256 × 16]
+//! for p in steps of 128, for each two panels, for each 4 rows:
+//!     out[4 × 2·16] += a[4 × 128]·panels[128 × 2·16]
 //! ```
+//!
+//! With the widest vectors that is 16 sums, four vectors of b and, one after the other, four numbers of a:
+//! eight reads for 16 multiplications, as many as a core does in the same time.
 //!
 //! The terms of an element are added in the order of p whatever the machine; vectors and fused
 //! multiplication are the widest that it has (`pulp`).
@@ -17,32 +21,34 @@ use std::ops::Range;
 use ndarray::ArrayView2;
 use pulp::{Arch, Simd, WithSimd};
 
-/// Columns of a panel: two vectors of eight numbers, or four of four.
-pub(crate) const WIDTH: usize = 16;
+use super::lane::Number;
 
-/// Rows of a panel (32 KiB) that are used for all rows of `a` before the next.
-const DEPTH: usize = 256;
+/// Rows of two panels (32 KiB) that are used for all rows of `a` before the next.
+const DEPTH: usize = 128;
+
+/// Rows of a block.
+const ROWS: usize = 4;
 
 /// A right operand.
-pub(crate) struct Panels {
+pub(crate) struct Panels<N: Number> {
     /// Panel after panel, each `depth` lines; the columns missing from the last are zero.
-    lines: Vec<[f64; WIDTH]>,
+    lines: Vec<N::Line>,
     depth: usize,
     columns: usize,
 }
 
-impl Panels {
-    /// Packs `b`, in any layout.
-    pub(crate) fn new(b: ArrayView2<'_, f64>) -> Self {
+impl<N: Number> Panels<N> {
+    /// Packs `number` of each element of `b`, in any layout.
+    pub(crate) fn new(b: ArrayView2<'_, f64>, number: impl Fn(f64) -> N) -> Self {
         let (depth, columns) = (b.nrows(), b.ncols());
-        let panels = columns.div_ceil(WIDTH);
+        let panels = columns.div_ceil(N::WIDTH);
         let mut lines = Vec::with_capacity(panels * depth);
-        for first in (0..columns).step_by(WIDTH) {
-            let width = WIDTH.min(columns - first);
+        for first in (0..columns).step_by(N::WIDTH) {
+            let width = N::WIDTH.min(columns - first);
             for p in 0..depth {
-                let mut line = [0.0; WIDTH];
-                for (j, x) in line[..width].iter_mut().enumerate() {
-                    *x = b[[p, first + j]];
+                let mut line = N::ZEROS;
+                for (j, x) in line.as_mut()[..width].iter_mut().enumerate() {
+                    *x = number(b[[p, first + j]]);
                 }
                 lines.push(line);
             }
@@ -61,7 +67,7 @@ impl Panels {
 
     /// Lines `range` of panel `at`.
     #[inline(always)]
-    fn panel(&self, at: usize, range: Range<usize>) -> &[[f64; WIDTH]] {
+    fn panel(&self, at: usize, range: Range<usize>) -> &[N::Line] {
         &self.lines[at * self.depth..][range]
     }
 }
@@ -70,15 +76,15 @@ impl Panels {
 ///
 /// # Panics
 /// When shapes do not fit: a mistake in a formula, never of the input.
-pub(crate) fn product(
-    a: ArrayView2<'_, f64>,
-    b: &Panels,
+pub(crate) fn product<N: Number>(
+    a: ArrayView2<'_, N>,
+    b: &Panels<N>,
     depth: Range<usize>,
     columns: Range<usize>,
-    out: &mut [f64],
+    out: &mut [N],
 ) {
     assert_eq!(a.ncols(), depth.len(), "rows of the right operand");
-    assert_eq!(columns.start % WIDTH, 0, "columns begin with a panel");
+    assert_eq!(columns.start % N::WIDTH, 0, "columns begin with a panel");
     assert!(columns.end <= b.columns && depth.end <= b.depth);
     assert_eq!(out.len(), a.nrows() * columns.len(), "size of the result");
     let rows = a.nrows();
@@ -86,7 +92,7 @@ pub(crate) fn product(
         return;
     }
     if depth.is_empty() {
-        out.fill(0.0);
+        out.fill(N::default());
         return;
     }
     let packed;
@@ -107,50 +113,60 @@ pub(crate) fn product(
     });
 }
 
-struct Product<'a> {
+struct Product<'a, N: Number> {
     /// `rows × depth`.
-    a: &'a [f64],
+    a: &'a [N],
     rows: usize,
-    b: &'a Panels,
+    b: &'a Panels<N>,
     depth: Range<usize>,
     columns: Range<usize>,
-    out: &'a mut [f64],
+    out: &'a mut [N],
 }
 
-impl WithSimd for Product<'_> {
+impl<N: Number> WithSimd for Product<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Twice as many sums as rows, two vectors of b and one of a.
         if S::REGISTER_COUNT >= 32 {
-            self.in_blocks::<S, 8>(simd);
+            self.in_blocks::<S, 2>(simd);
         } else {
-            self.in_blocks::<S, 4>(simd);
+            self.in_blocks::<S, 1>(simd);
         }
     }
 }
 
-impl Product<'_> {
+impl<N: Number> Product<'_, N> {
     #[inline(always)]
-    fn in_blocks<S: Simd, const ROWS: usize>(mut self, simd: S) {
-        let whole = self.rows - self.rows % ROWS;
+    fn in_blocks<S: Simd, const PANELS: usize>(mut self, simd: S) {
+        let width = PANELS * N::WIDTH;
+        let whole = self.columns.len() - self.columns.len() % width;
         for start in (0..self.depth.len()).step_by(DEPTH) {
             let steps = start..self.depth.len().min(start + DEPTH);
-            for first in (0..self.columns.len()).step_by(WIDTH) {
-                for row in (0..whole).step_by(ROWS) {
-                    self.block::<S, ROWS>(simd, row, first, steps.clone());
-                }
-                for row in whole..self.rows {
-                    self.block::<S, 1>(simd, row, first, steps.clone());
-                }
+            for first in (0..whole).step_by(width) {
+                self.down::<S, PANELS>(simd, first, steps.clone());
+            }
+            for first in (whole..self.columns.len()).step_by(N::WIDTH) {
+                self.down::<S, 1>(simd, first, steps.clone());
             }
         }
     }
 
-    /// ROWS rows of the result by one panel of columns, over some steps of the sum.
+    /// All rows of the result by some panels, over some steps of the sum.
     #[inline(always)]
-    fn block<S: Simd, const ROWS: usize>(
+    fn down<S: Simd, const PANELS: usize>(&mut self, simd: S, first: usize, steps: Range<usize>) {
+        let whole = self.rows - self.rows % ROWS;
+        for row in (0..whole).step_by(ROWS) {
+            self.block::<S, ROWS, PANELS>(simd, row, first, steps.clone());
+        }
+        for row in whole..self.rows {
+            self.block::<S, 1, PANELS>(simd, row, first, steps.clone());
+        }
+    }
+
+    /// Some rows of the result by some panels, over some steps of the sum.
+    #[inline(always)]
+    fn block<S: Simd, const ROWS: usize, const PANELS: usize>(
         &mut self,
         simd: S,
         row: usize,
@@ -163,49 +179,74 @@ impl Product<'_> {
             *of = &self.a[(row + r) * depth..][steps.clone()];
         }
         let lines = self.depth.start + steps.start..self.depth.start + steps.end;
-        let panel = self.b.panel((self.columns.start + first) / WIDTH, lines);
-        let sums = sums::<S, ROWS>(simd, rows, panel);
+        let mut panels = [&[][..]; PANELS];
+        for (at, panel) in panels.iter_mut().enumerate() {
+            let at = (self.columns.start + first) / N::WIDTH + at;
+            *panel = self.b.panel(at, lines.clone());
+        }
+        let sums = sums::<S, N, ROWS, PANELS>(simd, rows, panels);
 
         let columns = self.columns.len();
-        let width = WIDTH.min(columns - first);
         for (r, sums) in sums.iter().enumerate() {
-            let out = &mut self.out[(row + r) * columns + first..][..width];
-            match <&mut [f64; WIDTH]>::try_from(&mut *out) {
-                Ok(out) if steps.start == 0 => *out = *sums,
-                Ok(out) => out.iter_mut().zip(sums).for_each(|(x, sum)| *x += sum),
-                Err(_) if steps.start == 0 => out.copy_from_slice(&sums[..width]),
-                Err(_) => out.iter_mut().zip(sums).for_each(|(x, sum)| *x += sum),
+            for (at, sums) in sums.iter().enumerate() {
+                let first = first + at * N::WIDTH;
+                let width = N::WIDTH.min(columns - first);
+                let out = &mut self.out[(row + r) * columns + first..][..width];
+                match N::line_mut(out) {
+                    Some(out) if steps.start == 0 => *out = *sums,
+                    Some(out) => add(out.as_mut(), sums.as_ref()),
+                    None if steps.start == 0 => out.copy_from_slice(&sums.as_ref()[..width]),
+                    None => add(out, &sums.as_ref()[..width]),
+                }
             }
         }
     }
 }
 
-/// `Σ_p rows[r][p]·panel[p][j]`, two vectors of columns at a time.
 #[inline(always)]
-fn sums<S: Simd, const ROWS: usize>(
+fn add<N: Number>(to: &mut [N], sums: &[N]) {
+    to.iter_mut().zip(sums).for_each(|(x, &sum)| *x += sum);
+}
+
+/// `Σ_p rows[r][p]·panel[p][j]`, two vectors of each panel at a time.
+#[inline(always)]
+fn sums<S: Simd, N: Number, const ROWS: usize, const PANELS: usize>(
     simd: S,
-    mut rows: [&[f64]; ROWS],
-    panel: &[[f64; WIDTH]],
-) -> [[f64; WIDTH]; ROWS] {
+    mut rows: [&[N]; ROWS],
+    mut panels: [&[N::Line]; PANELS],
+) -> [[N::Line; PANELS]; ROWS] {
     // So that no index needs to be checked below.
+    let steps = panels[0].len();
     for row in &mut rows {
-        *row = &row[..panel.len()];
+        *row = &row[..steps];
     }
-    let mut out = [[0.0; WIDTH]; ROWS];
-    for vector in (0..WIDTH / S::F64_LANES).step_by(2) {
-        let mut sums = [[simd.splat_f64s(0.0); 2]; ROWS];
-        for (p, line) in panel.iter().enumerate() {
-            let (line, _) = S::as_simd_f64s(line);
-            let (left, right) = (line[vector], line[vector + 1]);
+    for panel in &mut panels {
+        *panel = &panel[..steps];
+    }
+    let mut out = [[N::ZEROS; PANELS]; ROWS];
+    let vectors = size_of::<N::Line>() / size_of::<N::Vector<S>>();
+    for vector in (0..vectors).step_by(2) {
+        let zero = N::default().splat(simd);
+        let mut sums = [[[zero; 2]; PANELS]; ROWS];
+        for p in 0..steps {
+            let mut lines = [[zero; 2]; PANELS];
+            for at in 0..PANELS {
+                let line = N::vectors::<S>(&panels[at][p]);
+                lines[at] = [line[vector], line[vector + 1]];
+            }
             for r in 0..ROWS {
-                let a = simd.splat_f64s(rows[r][p]);
-                sums[r][0] = simd.mul_add_e_f64s(a, left, sums[r][0]);
-                sums[r][1] = simd.mul_add_e_f64s(a, right, sums[r][1]);
+                let a = rows[r][p].splat(simd);
+                for at in 0..PANELS {
+                    sums[r][at][0] = N::mul_add(simd, a, lines[at][0], sums[r][at][0]);
+                    sums[r][at][1] = N::mul_add(simd, a, lines[at][1], sums[r][at][1]);
+                }
             }
         }
-        for (out, [left, right]) in out.iter_mut().zip(sums) {
-            let (out, _) = S::as_mut_simd_f64s(out);
-            (out[vector], out[vector + 1]) = (left, right);
+        for r in 0..ROWS {
+            for at in 0..PANELS {
+                let out = N::vectors_mut::<S>(&mut out[r][at]);
+                [out[vector], out[vector + 1]] = sums[r][at];
+            }
         }
     }
     out
@@ -234,13 +275,13 @@ mod tests {
     fn blocks_and_their_remainders_follow_the_formula() {
         let mut rng = Rng::new(1);
         for rows in [0, 1, 7, 8, 21] {
-            for columns in [0, 1, 16, 40] {
-                for depth in [0, 1, 255, 256, 600] {
+            for columns in [0, 1, 16, 40, 64] {
+                for depth in [0, 1, 127, 128, 300] {
                     let (a, b) = (draw(&mut rng, rows, depth), draw(&mut rng, depth, columns));
                     let mut out = vec![f64::NAN; rows * columns];
                     product(
                         a.view(),
-                        &Panels::new(b.view()),
+                        &Panels::new(b.view(), f64::from),
                         0..depth,
                         0..columns,
                         &mut out,
@@ -257,7 +298,7 @@ mod tests {
         let (a, b) = (draw(&mut rng, 5, 9), draw(&mut rng, 50, 30));
         let mut out = vec![f64::NAN; 9 * 34];
         // aᵀ and bᵀ: 9×5 by 5 of 30 rows and columns 16 to 50.
-        let panels = Panels::new(b.t());
+        let panels = Panels::new(b.t(), f64::from);
         product(a.t(), &panels, 20..25, 16..50, &mut out);
         let part = b.t();
         let part = part.slice_axis(Axis(0), Slice::from(20..25));
@@ -270,7 +311,7 @@ mod tests {
     fn narrow_vectors_give_the_same_sums() {
         let mut rng = Rng::new(3);
         let (a, b) = (draw(&mut rng, 9, 300), draw(&mut rng, 300, 20));
-        let panels = Panels::new(b.view());
+        let panels = Panels::new(b.view(), f64::from);
         let mut out = vec![f64::NAN; 180];
         Product {
             a: a.as_slice().unwrap(),

@@ -1,6 +1,8 @@
 //! Arithmetic on many numbers at once: loops without branches and calls, which the compiler turns into
 //! vectors as wide as the machine has them.
 
+use std::ops::Add;
+
 use pulp::{Arch, Simd, WithSimd};
 
 /// Work on many numbers. `call`, and what it calls, must be marked `#[inline(always)]` to have wide
@@ -32,7 +34,7 @@ const LANES: usize = 16;
 
 /// Folds `numbers` into one, in no particular order.
 #[inline(always)]
-fn fold(numbers: &[f64], start: f64, step: impl Fn(f64, f64) -> f64) -> f64 {
+fn fold<N: Copy>(numbers: &[N], start: N, step: impl Fn(N, N) -> N) -> N {
     let (chunks, rest) = numbers.as_chunks::<LANES>();
     let mut lanes = [start; LANES];
     for chunk in chunks {
@@ -40,23 +42,34 @@ fn fold(numbers: &[f64], start: f64, step: impl Fn(f64, f64) -> f64) -> f64 {
             lanes[i] = step(lanes[i], chunk[i]);
         }
     }
-    let mut all = start;
-    for &x in lanes.iter().chain(rest) {
-        all = step(all, x);
+    // In halves, as a chain of them would wait again.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = step(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
     }
-    all
+    rest.iter().fold(lanes[0], |all, &x| step(all, x))
 }
 
 /// `Σ x`.
 #[inline(always)]
-pub(crate) fn sum(numbers: &[f64]) -> f64 {
-    fold(numbers, 0.0, |a, b| a + b)
+pub(crate) fn sum<N: Copy + Default + Add<Output = N>>(numbers: &[N]) -> N {
+    fold(numbers, N::default(), |a, b| a + b)
 }
 
 /// The largest that is not NaN; −∞ of none.
 #[inline(always)]
-pub(crate) fn largest(numbers: &[f64]) -> f64 {
-    fold(numbers, f64::NEG_INFINITY, |a, b| if b > a { b } else { a })
+pub(crate) fn largest<N: Copy + PartialOrd + From<f32>>(numbers: &[N]) -> N {
+    let start = N::from(f32::NEG_INFINITY);
+    fold(numbers, start, |a, b| if b > a { b } else { a })
+}
+
+/// The smallest that is not NaN; ∞ of none.
+#[inline(always)]
+pub(crate) fn lowest(numbers: &[f64]) -> f64 {
+    fold(numbers, f64::INFINITY, |a, b| if b < a { b } else { a })
 }
 
 /// `eˣ` to within 2 ulp; 0 below the normal numbers (x < −708), ∞ from 709 on.
@@ -80,7 +93,7 @@ pub(crate) fn exp(x: f64) -> f64 {
     let r = (x - k * LN_2) - k * LN_2_REST;
     let mut sum = INVERSE_FACTORIALS[13];
     for i in (0..13).rev() {
-        sum = sum * r + INVERSE_FACTORIALS[i];
+        sum = sum.mul_add(r, INVERSE_FACTORIALS[i]);
     }
     let power = f64::from_bits((shifted.to_bits().wrapping_add(1023)) << 52);
     let result = sum * power;
@@ -144,7 +157,7 @@ mod tests {
     fn folds_take_every_number() {
         for n in [0, 1, 15, 16, 40] {
             let mut numbers: Vec<f64> = (0..n).map(f64::from).collect();
-            assert_eq!(sum(&numbers), f64::from(n * (n - 1).max(0) / 2));
+            assert_eq!(sum::<f64>(&numbers), f64::from(n * (n - 1).max(0) / 2));
             let top = if n == 0 {
                 f64::NEG_INFINITY
             } else {

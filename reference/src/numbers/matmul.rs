@@ -36,7 +36,7 @@ fn view(data: &[f64], shape: [usize; 2]) -> ArrayView2<'_, f64> {
 fn product(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Vec<f64> {
     let (m, n, k) = (a.nrows(), b.ncols(), a.ncols());
     let mut out = vec![0.0; m * n];
-    let b = Panels::new(b);
+    let b = Panels::new(b, f64::from);
     out.par_chunks_mut(ROWS * n.max(1))
         .enumerate()
         .for_each(|(block, out)| {

@@ -22,10 +22,13 @@ mod compare;
 mod confidence;
 mod element;
 pub(crate) mod gemm;
+pub(crate) mod lane;
 pub(crate) mod lanes;
 pub mod matmul;
 mod precision;
+pub(crate) mod spare;
 mod tally;
+pub(crate) mod upward;
 
 pub use bounded::{Bounded, BoundedTensor};
 pub use compare::{Comparison, Failure, Histogram};

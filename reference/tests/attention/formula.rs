@@ -26,11 +26,23 @@ fn close(got: &BoundedTensor, expected: &[f64], what: &str) {
     assert!(off <= 1e-12, "{what} is off by {off:e}");
 }
 
-/// Bounds of both methods are the same formula.
-fn same_bounds(a: &BoundedTensor, b: &BoundedTensor, what: &str) {
-    for (i, (a, b)) in a.items().iter().zip(b.items()).enumerate() {
-        let apart = (a.bound - b.bound).abs();
-        assert!(apart <= 1e-6 * b.bound, "{what}[{i}]: {a:?} {b:?}");
+/// Bounds of both methods are the same formula, in tiles by way of float32: never below the plain one's
+/// (but for its own float64), and above it by no more than the roundings that were allowed for, of sums
+/// over N keys and D components and of the formulas around them, 2⁻²³ each and fewer than 1000 here; and
+/// by 0.01 where the softmax takes simpler bounds of numbers that are that near 1. Below the smallest
+/// number of float32 a term may be that number.
+///
+/// From λ² = 70 keys on the bound of 16-bit roundings puts nearly equal weights in groups. Tiles group
+/// them before they are divided, the plain formula after: two that were one group may be two, or two
+/// one, which makes a factor of √2 either way.
+fn same_bounds(tiled: &BoundedTensor, plain: &BoundedTensor, grouped: bool, what: &str) {
+    for (i, (tiled, plain)) in tiled.items().iter().zip(plain.items()).enumerate() {
+        let group = if grouped { 2f64.sqrt() } else { 1.0 };
+        let low = plain.bound * (1.0 - 1e-9) / group;
+        let high =
+            plain.bound * (1.0 + 1000.0 * 2f64.powi(-23) + 0.01) * group + 1000.0 * 2f64.powi(-149);
+        let same = tiled.bound == plain.bound || (low..=high).contains(&tiled.bound);
+        assert!(same, "{what}[{i}]: {tiled:?} {plain:?}");
     }
 }
 
@@ -56,8 +68,9 @@ fn check_forward<T: Element>(sample: &Sample<T>) {
         close(&method.o, &o, &format!("{name} o"));
         close(&method.lse, &lse, &format!("{name} lse"));
     }
-    same_bounds(&tiled.o, &plain.o, "o");
-    same_bounds(&tiled.lse, &plain.lse, "lse");
+    let grouped = T::DTYPE != DType::F32 && sample.nk > 70;
+    same_bounds(&tiled.o, &plain.o, grouped, "o");
+    same_bounds(&tiled.lse, &plain.lse, false, "lse");
 }
 
 /// The oracle's gradients at the exact lse and D of the inputs.
@@ -118,7 +131,8 @@ fn check_backward<T: Element>(sample: &Sample<T>) {
     ] {
         let plain: Vec<f64> = b.values().collect();
         close(a, &plain, name);
-        same_bounds(a, b, name);
+        let grouped = T::DTYPE != DType::F32 && sample.nk.max(sample.nq) > 70;
+        same_bounds(a, b, grouped, name);
         let off = distance(plain, &naive);
         assert!(off < 1e-12, "{name} is off by {off:e}");
     }
