@@ -385,10 +385,29 @@ impl ternary_matmul::TernaryMatmul for Plain {
         let answer = Rebuilt::new("ternary-matmul", "weight-gradient", &sizes)
             .floats("dy", &i.dy)
             .floats("x", &i.x)
+            .maybe("W", &i.w)
             .output("dW", DType::F32, &[i.n, i.k])
             .answered()?;
         Ok(ternary_matmul::OfWeights {
             dw: answer.vec("dW"),
+        })
+    }
+
+    fn quantise_forward(
+        &mut self,
+        i: &ternary_matmul::DenseForward<'_>,
+    ) -> Result<ternary_matmul::ProductAndPacked, Failure> {
+        let sizes = [("M", i.m), ("N", i.n), ("K", i.k), ("BLOCK", i.block)];
+        let answer = Rebuilt::new("ternary-matmul", "quantise-forward", &sizes)
+            .set("packing", Some(Value::Text(i.packing.into())))
+            .floats("x", &i.x)
+            .view("W", &i.w)
+            .output("y", i.x.dtype(), &[i.m, i.n])
+            .output("packed", DType::U8, &[i.n, i.k.div_ceil(128), i.block])
+            .answered()?;
+        Ok(ternary_matmul::ProductAndPacked {
+            y: answer.numbers("y"),
+            packed: answer.vec("packed"),
         })
     }
 

@@ -44,6 +44,13 @@ def quantise(call):
     return {"packed": pack(scale, ternary, call.parameters["packing"])}
 
 
+def quantise_forward(call):
+    """quantise, and forward with what it packed."""
+    packed = quantise(call)["packed"]
+    weights = unpack(packed, call.parameters["packing"])
+    return {"y": call["x"].astype(np.float32) @ weights.T, "packed": packed}
+
+
 def pack_exact(call):
     w = groups(call["W"])
     scale = np.abs(w).max(axis=-1).astype(np.float16)
@@ -61,6 +68,7 @@ def input_gradient(call):
 
 
 def weight_gradient(call):
+    # Straight through: the dense weights, where they come along, are of no account.
     return {"dW": call["dy"].astype(np.float32).T @ call["x"].astype(np.float32)}
 
 
@@ -73,6 +81,7 @@ serve({
     "forward": forward,
     "input-gradient": input_gradient,
     "weight-gradient": weight_gradient,
+    "quantise-forward": quantise_forward,
     "quantise": quantise,
     "pack-exact": pack_exact,
     "embed": embed,

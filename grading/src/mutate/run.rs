@@ -34,6 +34,8 @@ pub struct Options {
     pub root: PathBuf,
     /// What is known of mutants that nothing finds.
     pub known: Known,
+    /// Only these, by kernel, line and what the line becomes: the ones that an earlier run left.
+    pub only: Option<BTreeSet<(String, usize, String)>>,
     /// Mutants tried at once.
     pub jobs: usize,
 }
@@ -92,6 +94,7 @@ impl Options {
             ],
             root: root.to_owned(),
             known,
+            only: None,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
         })
     }
@@ -303,6 +306,12 @@ fn mutants<'a>(
                 }
                 lines[t].covered += changed;
                 for change in changes {
+                    let wanted = |only: &BTreeSet<(String, usize, String)>| {
+                        only.contains(&(kernel.name.to_owned(), line, change.to.clone()))
+                    };
+                    if !options.only.as_ref().is_none_or(wanted) {
+                        continue;
+                    }
                     groups.entry((t, change.kind)).or_default().push(Mutant {
                         task: baselines[t].task.spec.name,
                         file,
@@ -323,15 +332,22 @@ fn mutants<'a>(
 /// Takes from each task and kind of mistake in turn, at random within; more than are wanted, as
 /// some will not assemble.
 fn choose(
-    groups: BTreeMap<(usize, Kind), Vec<Mutant<'_>>>,
+    mut groups: BTreeMap<(usize, Kind), Vec<Mutant<'_>>>,
     count: usize,
     seed: u64,
 ) -> Vec<Mutant<'_>> {
-    let mut groups: Vec<Vec<Mutant<'_>>> = groups.into_values().collect();
     let mut rng = Rng::new(seed).fork(0x6d75);
-    for group in &mut groups {
-        rng.shuffle(group);
+    // Each group from a seed of its own: which mutants of a task are tried does not depend on which
+    // other tasks are.
+    for ((_, kind), group) in &mut groups {
+        let name = group.first().map_or("", |mutant| mutant.task);
+        let of_group = name.bytes().chain(kind.name().bytes());
+        let label = of_group.fold(0, |label: u64, byte| {
+            label.wrapping_mul(257).wrapping_add(u64::from(byte))
+        });
+        rng.fork(label).shuffle(group);
     }
+    let mut groups: Vec<Vec<Mutant<'_>>> = groups.into_values().collect();
     // Begun anywhere, so that a small sample is not always of the same tasks.
     rng.shuffle(&mut groups);
     let mut chosen = Vec::new();

@@ -56,6 +56,28 @@ inputs! {
         dy: Floats<'a> = "dy",
         /// `[M, K]`.
         x: Floats<'a> = "x",
+        /// `[N, K]`: the dense weights, in some calls. dW does not depend on them.
+        w: Option<View<'a, f32>> = "W",
+    }
+}
+
+inputs! {
+    /// Dense weights to be packed, and activations to be multiplied with them.
+    DenseForward<'a> {
+        /// Rows of x.
+        m: usize = "M",
+        /// Rows of the weights.
+        n: usize = "N",
+        /// Columns of the weights.
+        k: usize = "K",
+        /// Bytes of a packed group.
+        block: usize = "BLOCK",
+        /// `two-bit` or `base-3`.
+        packing: &'a str = "packing",
+        /// `[M, K]`.
+        x: Floats<'a> = "x",
+        /// `[N, K]`.
+        w: View<'a, f32> = "W",
     }
 }
 
@@ -106,6 +128,16 @@ outputs! {
 }
 
 outputs! {
+    /// The product, and the weights that it was made with.
+    ProductAndPacked {
+        /// `[M, N]`, as x.
+        y: Numbers = "y",
+        /// `[N, K/128, BLOCK]`.
+        packed: Vec<u8> = "packed",
+    }
+}
+
+outputs! {
     /// The gradient of x.
     OfInput {
         /// `[M, K]`, as dy.
@@ -146,6 +178,8 @@ task! {
         input_gradient("input-gradient"): InputGradient -> OfInput;
         /// dW = dyᵀ·x.
         weight_gradient("weight-gradient"): WeightGradient -> OfWeights;
+        /// Dense weights to packed ones, and y = x·Ŵᵀ with those.
+        quantise_forward("quantise-forward"): DenseForward -> ProductAndPacked;
         /// Dense weights to packed ones, by the mean of their magnitudes.
         quantise("quantise"): Dense -> Packed;
         /// Weights that are ternary already to packed ones, exactly.

@@ -4,10 +4,12 @@
 pub(super) mod contract;
 mod draft;
 mod kernels;
+mod odd;
 mod problem;
 mod row;
 
 pub(super) use draft::{Draft, named, tensor};
 pub(super) use kernels::Setup;
+pub(super) use odd::Spot;
 pub(super) use problem::{Problem, Shape};
 pub(super) use row::{Head, TILE};

@@ -200,13 +200,22 @@ fn levels() -> Vec<Check> {
     ]
 }
 
+/// Now and then a sequence without keys among the others.
+fn some_without_keys(mut shape: Shape, rng: &mut Rng) -> Shape {
+    if rng.chance(0.4) {
+        let at = rng.below(shape.lengths.len());
+        shape.lengths[at].1 = 0;
+    }
+    shape
+}
+
 /// All options at once, in any type: what works alone may not work together.
 fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
     let shape = match dims.get("packed") > 0 {
-        true => packed(dims, rng),
+        true => some_without_keys(packed(dims, rng), rng),
         false => Draft::dense(dims),
     };
-    let (mut draft, d_o) = drawn(shape, rng);
+    let (mut draft, mut d_o) = drawn(shape, rng);
     draft.dtype = match dims.get("D") {
         32 | 64 => rng.choose(&[DType::F32, DType::F16, DType::Bf16]),
         _ => DType::Bf16,
@@ -223,7 +232,48 @@ fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
     if rng.chance(0.25) {
         draft.options.softcap = Some(rng.choose(&[2.0, 30.0]));
     }
-    Some(call(&draft, &d_o))
+    match rng.chance(0.3) {
+        true => Some(spoilt(&mut draft, &mut d_o, rng)),
+        false => Some(call(&draft, &d_o)),
+    }
+}
+
+/// The call with NaN at a place of each sequence and KV head: it reaches the gradients of what sees
+/// it, and no others.
+fn spoilt(draft: &mut Draft, d_o: &mut [f64], rng: &mut Rng) -> Call {
+    let spots = draft.spots(&["q", "k", "v", "do"], rng);
+    for spot in &spots {
+        spot.put(draft, d_o);
+    }
+    let mut call = call(draft, d_o);
+    for spot in &spots {
+        spot.vary(&mut call, rng);
+    }
+    call
+}
+
+/// NaN at places on both sides of a mask's edge.
+fn odd_numbers(
+    name: &'static str,
+    level: &'static str,
+    says: &'static str,
+    dtype: fn(&mut Rng) -> DType,
+) -> Check {
+    let sizes = |rng: &mut Rng, _: Budget| {
+        let dims = Dims::of([("B", 2), ("Hq", 2), ("Hkv", 2)]);
+        let length = |rng: &mut Rng| rng.choose(&[17, 33, 64, 65, 100]);
+        dims.with("Nq", length(rng))
+            .with("Nk", length(rng))
+            .with("D", rng.choose(&[32, 64]))
+    };
+    Check::judged(Kind::Odd, name, says, sizes, move |dims, rng| {
+        let (mut draft, mut d_o) = drawn(Draft::dense(dims), rng);
+        draft.dtype = dtype(rng);
+        draft.options.causal = true;
+        Some(spoilt(&mut draft, &mut d_o, rng))
+    })
+    .at(level)
+    .cases(4, 10)
 }
 
 fn any_sizes(packed: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
@@ -231,7 +281,7 @@ fn any_sizes(packed: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
         let most = budget.pick(150, 300) as u64;
         let heads = rng.choose(&[(1, 1), (2, 1), (4, 2), (3, 3)]);
         let dims = Dims::of([
-            ("B", rng.between(1, 2) as u64),
+            ("B", rng.between(1, 2 + packed as usize) as u64),
             ("Hq", heads.0),
             ("Hkv", heads.1),
         ]);
@@ -282,5 +332,17 @@ fn odd() -> Vec<Check> {
             },
         )
         .at("window"),
+        odd_numbers(
+            "nan-anywhere",
+            "basic",
+            "NaN anywhere in q, k, v or do: in the gradients of what sees it, and in no others",
+            |_| DType::F32,
+        ),
+        odd_numbers(
+            "nan-anywhere-16-bit",
+            "16-bit",
+            "the same in f16 and bf16, with NaN of any bits",
+            |rng| rng.choose(&[DType::F16, DType::Bf16]),
+        ),
     ]
 }

@@ -2,7 +2,7 @@
 
 use super::cases::{call, drawn, ordinary};
 use crate::submission::Call;
-use crate::task::attention::{Draft, Shape};
+use crate::task::attention::{Draft, Shape, Spot};
 use crate::task::common::{self, Ordinary};
 use crate::task::{Budget, Check, Dims, Kind, Stop, fixed};
 use crate::tensor::DType;
@@ -215,10 +215,19 @@ fn optioned_again() -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
     ])
 }
 
+/// Now and then a sequence without keys among the others.
+fn some_without_keys(mut shape: Shape, rng: &mut Rng) -> Shape {
+    if rng.chance(0.4) {
+        let at = rng.below(shape.lengths.len());
+        shape.lengths[at].1 = 0;
+    }
+    shape
+}
+
 /// All options at once, in any type: what works alone may not work together.
 fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
     let shape = match dims.get("packed") > 0 {
-        true => packed(dims, rng),
+        true => some_without_keys(packed(dims, rng), rng),
         false => Draft::dense(dims),
     };
     let mut draft = Draft::drawn(shape, rng);
@@ -254,7 +263,7 @@ fn any_sizes(packed: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
         let most = budget.pick(150, 300) as u64;
         let heads = rng.choose(&[(1, 1), (2, 1), (4, 2), (3, 3)]);
         let dims = Dims::of([
-            ("B", rng.between(1, 2) as u64),
+            ("B", rng.between(1, 2 + packed as usize) as u64),
             ("Hq", heads.0),
             ("Hkv", heads.1),
         ]);
@@ -336,5 +345,52 @@ fn odd() -> Vec<Check> {
                 Some(call(&draft))
             },
         ),
+        odd_numbers(
+            "nan-anywhere",
+            "basic",
+            "NaN anywhere in q, k or v, or +inf in q or k: in the o of what sees it, and in no other",
+            |_| DType::F32,
+        ),
+        odd_numbers(
+            "nan-anywhere-16-bit",
+            "16-bit",
+            "the same in f16 and bf16, with NaN of any bits",
+            |rng| rng.choose(&[DType::F16, DType::Bf16]),
+        ),
     ]
+}
+
+/// NaN and infinity at places on both sides of a mask's edge.
+fn odd_numbers(
+    name: &'static str,
+    level: &'static str,
+    says: &'static str,
+    dtype: fn(&mut Rng) -> DType,
+) -> Check {
+    let sizes = |rng: &mut Rng, _: Budget| {
+        let dims = Dims::of([("B", 2), ("Hq", 2), ("Hkv", 2)]);
+        let length = |rng: &mut Rng| rng.choose(&[17, 33, 64, 65, 100]);
+        dims.with("Nq", length(rng))
+            .with("Nk", length(rng))
+            .with("D", rng.choose(&[32, 64]))
+    };
+    Check::judged(Kind::Odd, name, says, sizes, move |dims, rng| {
+        let mut draft = Draft::normal(Draft::dense(dims), rng);
+        draft.dtype = dtype(rng);
+        draft.options.causal = true;
+        let mut spots = draft.spots(&["q", "k", "v", "v"], rng);
+        if rng.chance(0.3) {
+            spots = spots.into_iter().map(Spot::infinite).collect();
+        }
+        for spot in &spots {
+            spot.put(&mut draft, &mut []);
+        }
+        let mut call = call(&draft);
+        for spot in &spots {
+            spot.vary(&mut call, rng);
+        }
+        Some(call)
+    })
+    .at(level)
+    .cases(4, 10)
 }

@@ -41,6 +41,7 @@ pub(super) fn checks() -> Vec<Check> {
     );
     checks.extend(levels());
     checks.extend(odd());
+    checks.extend(super::needles::checks());
     checks.extend(properties());
     checks
 }

@@ -1,7 +1,7 @@
 //! Our kernels. Packed weights are laid out anew for them in every call, and that counts.
 
 use super::cases::packing;
-use crate::builtin::{Bench, Job};
+use crate::builtin::{Bench, Job, failure};
 use crate::submission::{Answer, Call, Failure};
 use crate::tensor::{DType, Scalar};
 use half::{bf16, f16};
@@ -80,9 +80,45 @@ fn run<T: Float + Scalar>(bench: &Bench, call: &Call) -> Result<Answer, Failure>
             job.written("dW", &dw)?;
         }
         "quantise" | "pack-exact" => pack::<T>(&mut job, call, [n, k])?,
+        "quantise-forward" => quantise_forward::<T>(&mut job, call, [m, n, k])?,
         other => return Err(Failure::Unsupported(other.to_owned())),
     }
     Ok(job.answer())
+}
+
+fn whole_groups(k: usize) -> Result<(), Failure> {
+    match k.is_multiple_of(GROUP) {
+        true => Ok(()),
+        false => Err(Failure::Unsupported(format!(
+            "K is {k}; it must be a multiple of {GROUP}"
+        ))),
+    }
+}
+
+/// As a step of training has it: into weights that are there, of whatever was quantised before.
+fn quantise_forward<T: Float + Scalar>(
+    job: &mut Job<'_>,
+    call: &Call,
+    [m, n, k]: [usize; 3],
+) -> Result<(), Failure> {
+    whole_groups(k)?;
+    let (x, w) = (job.input::<T>("x")?, job.input::<f32>("W")?);
+    let mut y = job.output::<T>("y")?;
+    let before = vec![0_u8; n * k / GROUP * ours(call).block_bytes()];
+    let before = Buffer::from_slice(x.device(), &before).map_err(failure)?;
+    let mut packed: Option<Buffer<u8>> = None;
+    job.run(|| {
+        let mut weights = TernaryWeights::from_packed(ours(call), &before, [n, k])?;
+        weights.requantise_forward(&w, &x, &mut y, m)?;
+        packed = Some(weights.to_packed(ours(call))?);
+        Ok(())
+    })?;
+    job.unchanged("x", &x)?;
+    job.unchanged("W", &w)?;
+    job.written("y", &y)?;
+    let nothing = || Failure::Grader("a job that ran has no result".into());
+    let packed = packed.ok_or_else(nothing)?;
+    job.written("packed", &packed)
 }
 
 fn pack<T: Float + Scalar>(
@@ -90,10 +126,7 @@ fn pack<T: Float + Scalar>(
     call: &Call,
     shape: [usize; 2],
 ) -> Result<(), Failure> {
-    if !shape[1].is_multiple_of(GROUP) {
-        let why = format!("K is {}; it must be a multiple of {GROUP}", shape[1]);
-        return Err(Failure::Unsupported(why));
-    }
+    whole_groups(shape[1])?;
     let w = job.input::<T>("W")?;
     let mut packed: Option<Buffer<u8>> = None;
     job.run(|| {

@@ -1,6 +1,6 @@
 //! Calls.
 
-use crate::submission::{Call, Value};
+use crate::submission::{Call, Named, Value};
 use crate::task::{Cost, Dims, Draft};
 use crate::tensor::{DType, Scalar, Tensor};
 use half::{bf16, f16};
@@ -124,6 +124,38 @@ pub(super) fn weight_gradient<T: Real>(dy: &[T], x: &[T], [m, n, k]: [usize; 3])
         .call()
 }
 
+/// The same with the dense weights at hand.
+pub(super) fn weight_gradient_beside<T: Real>(
+    dy: &[T],
+    x: &[T],
+    w: &[f32],
+    [m, n, k]: [usize; 3],
+) -> Call {
+    let mut call = weight_gradient(dy, x, [m, n, k]);
+    call.inputs.push(Named {
+        name: "W".into(),
+        tensor: Tensor::of(&[n, k], w).expect("as many weights as the shape says"),
+    });
+    call
+}
+
+/// `quantise-forward`.
+pub(super) fn quantise_forward<T: Real>(x: &[T], w: &[f32], n: usize, packing: Packing) -> Call {
+    let k = w.len() / n;
+    let m = x.len() / k;
+    begin("quantise-forward", packing, [n, k])
+        .size("M", m)
+        .input("x", &[m, k], x)
+        .input("W", &[n, k], w)
+        .output("y", <T as Scalar>::DTYPE, &[m, n])
+        .output(
+            "packed",
+            DType::U8,
+            &[n, k.div_ceil(GROUP), packing.block_bytes()],
+        )
+        .call()
+}
+
 /// `quantise` or `pack-exact`.
 pub(super) fn pack<T: Real>(op: &'static str, w: &[T], n: usize, packing: Packing) -> Call {
     let k = w.len() / n;
@@ -167,8 +199,13 @@ pub(super) fn example() -> Call {
 /// Packed weights once more, in the layout of the kernels.
 pub(super) fn cost(call: &Call) -> Cost {
     let size = |name: &str| call.sizes.get(name).copied().unwrap_or(1);
-    let weights = call.input("packed").map_or(0, |p| p.bytes().len() as u64);
-    let products = matches!(call.op, "forward" | "input-gradient" | "weight-gradient");
+    let given = call.input("packed").map(|p| p.bytes().len());
+    let made = call.output("packed").map(|p| p.bytes());
+    let weights = given.or(made).unwrap_or(0) as u64;
+    let products = matches!(
+        call.op,
+        "forward" | "input-gradient" | "weight-gradient" | "quantise-forward"
+    );
     Cost {
         bytes: call.compulsory_bytes(),
         flops: if products {

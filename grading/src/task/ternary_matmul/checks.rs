@@ -2,7 +2,7 @@
 
 use super::cases::{
     Real, activations, columns, dense, drawn, embed, forward, input_gradient, ordinary, pack,
-    packed, weight_gradient,
+    packed, quantise_forward, weight_gradient,
 };
 use crate::submission::Call;
 use crate::task::common::{self, Judged, Ordinary};
@@ -22,7 +22,7 @@ fn draw(rng: &mut Rng, budget: Budget) -> Dims {
 }
 
 /// Any packing.
-fn some_packing(rng: &mut Rng) -> Packing {
+pub(super) fn some_packing(rng: &mut Rng) -> Packing {
     rng.choose(&Packing::ALL)
 }
 
@@ -47,6 +47,7 @@ pub(super) fn checks() -> Vec<Check> {
     );
     checks.extend(levels());
     checks.extend(gradients());
+    checks.extend(super::needles::checks());
     checks.extend(odd());
     checks.extend(properties());
     checks
@@ -166,7 +167,8 @@ fn gradients() -> Vec<Check> {
                 true => dims,
                 false => {
                     let m = rng.choose(&[9, 17, 40, 70]);
-                    dims.with("M", m).with("N", rng.choose(&[16, 33, 70]))
+                    dims.with("M", m)
+                        .with("N", rng.choose(&[16, 20, 33, 48, 64, 70, 132]))
                 }
             }
         };
@@ -237,6 +239,21 @@ fn odd() -> Vec<Check> {
         )
         .at("quantise")
         .ops(&["quantise"]),
+        Check::new(
+            Kind::Odd,
+            "broken-group-fused",
+            "K that is no multiple of 128 is refused by quantise-forward as well",
+            fixed([("M", 2), ("N", 3)]),
+            |session, dims, rng| {
+                let (k, n) = (GROUP + 32, dims.get("N"));
+                let x: Vec<f32> = normal(rng, dims.get("M") * k, 1.0);
+                let w: Vec<f32> = normal(rng, n * k, 1.0);
+                let call = quantise_forward(&x, &w, n, Packing::TwoBit);
+                session.refused(&call, "K = 160")
+            },
+        )
+        .at("fused")
+        .ops(&["quantise-forward"]),
     ]
 }
 

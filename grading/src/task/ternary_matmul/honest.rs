@@ -106,6 +106,31 @@ pub(super) const MISTAKES: &[Mistake] = &[
         mend: "dW sums over the rows of x; averaging belongs to the loss",
     },
     Mistake {
+        name: "gradient-zeroed-outside",
+        caught_by: &["gradient-of-large-weights"],
+        says: "dW is 0 where |W/d| > 1",
+        mend: "straight through: the gradient is cut nowhere",
+    },
+    Mistake {
+        name: "scale-differentiated",
+        caught_by: &["scale-is-a-constant"],
+        says: "the scale, a mean of |W|, is differentiated too: every dW of a group gets \
+               sign(W)/128 times what the scale's gradient is",
+        mend: "the scale is a constant to gradients: detach it",
+    },
+    Mistake {
+        name: "dense-multiplied",
+        caught_by: &["product-of-what-is-packed"],
+        says: "y is the product with the dense weights",
+        mend: "multiply with the weights as they were quantised",
+    },
+    Mistake {
+        name: "mean-in-the-product",
+        caught_by: &["product-of-what-is-packed"],
+        says: "y is made with the mean before it is rounded to f16, and the rounded one is packed",
+        mend: "round the scale to f16, then use nothing else",
+    },
+    Mistake {
         name: "embedding-without-scale",
         caught_by: &["embedding-has-scales"],
         says: "rows are returned as −1, 0, +1",
@@ -127,6 +152,10 @@ pub(super) const MISTAKES: &[Mistake] = &[
     ),
     Mistake::near("reciprocal-of-scale", "W is multiplied by 1/d"),
     Mistake::near(
+        "scale-detached",
+        "the gradient of the scale is made and multiplied by 0",
+    ),
+    Mistake::near(
         "negative-zero",
         "zeros of the embedding have their sign set",
     ),
@@ -142,9 +171,14 @@ struct Weights {
 
 impl Weights {
     fn read(call: &Call, way: &Way) -> Result<Weights, Failure> {
-        let size = |name: &str| call.sizes.get(name).copied().unwrap_or(0) as usize;
-        let packing = packing(call);
+        // What we send is right: if it is not, that is ours.
+        weights_of(call).map_err(Failure::Grader)?;
         let bytes = call.input("packed").map(Tensor::bytes).unwrap_or_default();
+        Ok(Weights::of(call, bytes, way))
+    }
+
+    fn of(call: &Call, bytes: &[u8], way: &Way) -> Weights {
+        let packing = packing(call);
         let (mut scales, mut codes) = (Vec::new(), Vec::new());
         for block in bytes.chunks(packing.block_bytes()) {
             let scale = [block[0], block[1]];
@@ -156,14 +190,12 @@ impl Weights {
                 codes.push(f32::from(code(packing, &block[2..], j, way)));
             }
         }
-        // What we send is right: if it is not, that is ours.
-        weights_of(call).map_err(Failure::Grader)?;
-        Ok(Weights {
-            columns: size("K"),
+        Weights {
+            columns: call.sizes.get("K").copied().unwrap_or(0) as usize,
             scales,
             codes,
             transposed: way.has("scales-transposed"),
-        })
+        }
     }
 
     fn scale(&self, n: usize, k: usize) -> f32 {
@@ -247,7 +279,28 @@ pub(super) fn honest(call: &Call, way: &Way) -> Result<Vec<Named>, Failure> {
                     _ => dw,
                 }
             };
-            (0..n * k).map(|at| f64::from(dw(at))).collect()
+            let mut dw: Vec<f32> = (0..n * k).map(dw).collect();
+            for (dw, w) in dw.chunks_mut(GROUP).zip(read("W").chunks(GROUP)) {
+                through_the_quantiser(dw, w, way);
+            }
+            dw.into_iter().map(f64::from).collect()
+        }
+        "quantise-forward" => {
+            let (x, dense) = (read("x"), read("W"));
+            let bytes = packed_bytes(call, way)?;
+            let mut w = Weights::of(call, &bytes, way);
+            if way.has("mean-in-the-product") {
+                w.scales = dense.chunks(GROUP).map(mean_of).collect();
+            }
+            let y = |at: usize| {
+                let (row, i) = (at / n, at % n);
+                f64::from(match way.has("dense-multiplied") {
+                    true => sum(k, &|j| x[row * k + j] * dense[i * k + j]),
+                    false => product(&x, &w, [row, i], way, &sum),
+                })
+            };
+            let y = (0..m * n).map(y).collect();
+            return answer(call, [y, bytes.into_iter().map(f64::from).collect()]);
         }
         "embed" => {
             let w = Weights::read(call, way)?;
@@ -302,8 +355,47 @@ fn product(x: &[f32], w: &Weights, [row, n]: [usize; 2], way: &Way, sum: Sum<'_>
     }
 }
 
+/// What some make of the gradient of a group, the weights being at hand.
+fn through_the_quantiser(dw: &mut [f32], w: &[f32], way: &Way) {
+    let scale = f16::from_f32(mean_of(w)).to_f32();
+    match way.mistake {
+        Some("gradient-zeroed-outside") => {
+            for (dw, w) in dw.iter_mut().zip(w) {
+                *dw = if w.abs() > scale { 0.0 } else { *dw };
+            }
+        }
+        // Ŵ = d·round(W/d), round the identity to gradients, d = mean|W|.
+        Some("scale-differentiated") if scale > 0.0 => {
+            let of_scale: f32 = dw
+                .iter()
+                .zip(w)
+                .map(|(dw, w)| dw * ((w / scale).round_ties_even().clamp(-1.0, 1.0) - w / scale))
+                .sum();
+            for (dw, w) in dw.iter_mut().zip(w) {
+                *dw += w.signum() * of_scale / GROUP as f32;
+            }
+        }
+        Some("scale-detached") => {
+            for (dw, w) in dw.iter_mut().zip(w) {
+                *dw += 0.0 * w.signum() * scale;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Mean of magnitudes.
+fn mean_of(of: &[f32]) -> f32 {
+    Order::Forward.sum(of.len(), |i| of[i].abs()) / of.len() as f32
+}
+
 /// `quantise` and `pack-exact`.
 fn pack(call: &Call, way: &Way) -> Result<Vec<Named>, Failure> {
+    let bytes = packed_bytes(call, way)?;
+    answer(call, [bytes.into_iter().map(f64::from).collect()])
+}
+
+fn packed_bytes(call: &Call, way: &Way) -> Result<Vec<u8>, Failure> {
     let w = call.input("W").map(Tensor::to_f32).unwrap_or_default();
     let columns = call.sizes.get("K").copied().unwrap_or(0) as usize;
     if columns == 0 || !columns.is_multiple_of(GROUP) {
@@ -312,7 +404,6 @@ fn pack(call: &Call, way: &Way) -> Result<Vec<Named>, Failure> {
         )));
     }
     let packing = packing(call);
-    let mean_of = |of: &[f32]| Order::Forward.sum(of.len(), |i| of[i].abs()) / of.len() as f32;
     let mut bytes = Vec::new();
     for (at, group) in w.chunks(GROUP).enumerate() {
         let row = at * GROUP / columns * columns;
@@ -342,7 +433,7 @@ fn pack(call: &Call, way: &Way) -> Result<Vec<Named>, Failure> {
             bytes.push(chunk.iter().rev().fold(0, |byte, code| byte * radix + code));
         }
     }
-    answer(call, [bytes.into_iter().map(f64::from).collect()])
+    Ok(bytes)
 }
 
 fn coded(w: f32, scale: f32, way: &Way) -> u8 {

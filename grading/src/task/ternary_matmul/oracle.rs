@@ -54,6 +54,24 @@ fn of<T: Real>(call: &Call) -> Result<Box<dyn Oracle>, String> {
             let dw = weight_gradient(dy, x, precision).map_err(text)?;
             Ok(floats("dW", DType::F32, dw))
         }
+        "quantise-forward" => {
+            let (x, of_x) = read("x")?;
+            let tensor = call.input("W").ok_or("no W")?;
+            let w = tensor.to_vec().ok_or("W of another type")?;
+            let &[n, k] = tensor.shape() else {
+                return Err("W is not a matrix".into());
+            };
+            let view = View::new("W", &w, [n, k]).map_err(text)?;
+            let best = ternary::quantise_absmean(view, packing(call)).map_err(text)?;
+            View::new("x", &x, of_x).map_err(text)?;
+            let packs = Packs {
+                w,
+                shape: [n, k],
+                best,
+                exact: false,
+            };
+            Ok(Box::new(Fused { x, of_x, packs }))
+        }
         "quantise" | "pack-exact" => {
             let (w, shape) = read("W")?;
             let view = View::new("W", &w, shape).map_err(text)?;
@@ -156,5 +174,42 @@ impl<T: Real> Packs<T> {
             Ok(Err(wrong)) => Some(wrong.to_string()),
             Err(error) => Some(error.to_string()),
         }
+    }
+}
+
+/// Packed weights, and the product with those that were packed.
+struct Fused<T> {
+    x: Vec<T>,
+    of_x: [usize; 2],
+    packs: Packs<f32>,
+}
+
+impl<T: Real> Fused<T> {
+    fn product(&self, packed: &Packed) -> BoundedOutputs {
+        let precision = Precision::of(<T as numbers::Element>::DTYPE);
+        let x = View::new("x", &self.x, self.of_x).expect("looked at when the oracle was made");
+        let y = forward(x, packed, precision).expect("shapes that a call has");
+        BoundedOutputs(vec![("y", dtype(precision.output), y)])
+    }
+}
+
+impl<T: Real> Oracle for Fused<T> {
+    fn best(&self) -> Vec<Named> {
+        let mut outputs = self.product(&self.packs.best).best();
+        outputs.extend(self.packs.best());
+        outputs
+    }
+
+    fn judge(&self, outputs: &[Named]) -> Judged {
+        let (packing, shape) = (self.packs.best.packing(), self.packs.shape);
+        let bytes = outputs[1].tensor.bytes();
+        // Bytes that are no weights are wrong by themselves; y is then held against the right ones.
+        let own = Packed::from_bytes(packing, shape, bytes);
+        let packed = own.as_ref().unwrap_or(&self.packs.best);
+        let mut judged = self.product(packed).judge(&outputs[..1]);
+        let packs = self.packs.judge(&outputs[1..]);
+        judged.outputs.extend(packs.outputs);
+        judged.note = packs.note;
+        judged
     }
 }

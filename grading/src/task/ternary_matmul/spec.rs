@@ -45,6 +45,14 @@ const X: Port = Port {
     optional: false,
     meaning: "activations, finite",
 };
+const LATENT: Port = Port {
+    name: "W",
+    dtype: "f32",
+    shape: &["N", "K"],
+    optional: true,
+    meaning: "the dense weights that Ŵ is the quantisation of, as a step of training has them at \
+              hand; dW does not depend on them",
+};
 const DY: Port = Port {
     name: "dy",
     dtype: "f32|f16|bf16",
@@ -63,6 +71,7 @@ quantise         d = f16(mean |W| of the group);  t = clamp(round_half_even(W/d)
 forward          y  = x·Ŵᵀ    [M,N]
 input-gradient   dx = dy·Ŵ    [M,K]
 weight-gradient  dW = dyᵀ·x   [N,K]     straight through: identity, no clip, d a constant
+quantise-forward quantise, then forward with its result
 embed            rows of Ŵ by token
 
 two-bit  { f16 d; u8 qs[32] }   code[j] = (qs[j/4] >> 2(j%4)) & 3        34 bytes
@@ -102,7 +111,7 @@ weight = (code − 1)·d",
             summary: "dW = dyᵀ·x: the quantiser is the identity to gradients",
             sizes: &[M, N, K],
             parameters: &[],
-            inputs: &[DY, X],
+            inputs: &[DY, X, LATENT],
             outputs: &[Port {
                 name: "dW",
                 dtype: "f32",
@@ -110,6 +119,29 @@ weight = (code − 1)·d",
                 optional: false,
                 meaning: "the gradient of the dense weights",
             }],
+        },
+        Op {
+            name: "quantise-forward",
+            summary: "dense weights to packed ones, and y = x·Ŵᵀ with those: a step of training in one",
+            sizes: &[M, N, K, BLOCK],
+            parameters: &[PACKING],
+            inputs: &[
+                X,
+                Port {
+                    dtype: "f32",
+                    ..W
+                },
+            ],
+            outputs: &[
+                Port {
+                    name: "y",
+                    dtype: "as x",
+                    shape: &["M", "N"],
+                    optional: false,
+                    meaning: "the product with the weights that are returned",
+                },
+                PACKED,
+            ],
         },
         Op {
             name: "quantise",
@@ -167,12 +199,16 @@ weight = (code − 1)·d",
          pack-exact is for weights each group of which holds −d, 0 and +d only.",
         "Code 3 and base-3 bytes above 242 are reserved; the two digits that the last base-3 byte of \
          a group has no weights for are 0.",
-        "The gradient is not cut where |W| > 1, and the scale is a constant to it.",
+        "The gradient is cut nowhere, neither where |W| > 1 nor where |W/d| > 1, and the scale is a \
+         constant to it: dW is dyᵀ·x whatever W is. W comes along in some calls, for whoever would \
+         like to make use of it.",
+        "quantise-forward: y is the product with the packed weights of the same answer, whose scales \
+         are f16; where f32 may round a weight to either side y goes with the one that was packed.",
     ],
     odd_values: &[
         "Weights, activations and gradients are finite.",
         "A group of zeros: scale 0, every t 0 (code 1), and no NaN anywhere.",
-        "K that is no multiple of 128 is refused by quantise and pack-exact.",
+        "K that is no multiple of 128 is refused by quantise, pack-exact and quantise-forward.",
     ],
     levels: &[
         Level {
@@ -198,6 +234,10 @@ weight = (code − 1)·d",
         Level {
             name: "quantise",
             meaning: "quantise and pack-exact, in both packings",
+        },
+        Level {
+            name: "fused",
+            meaning: "quantise-forward, in both packings and all types of x",
         },
         Level {
             name: "embed",

@@ -1,6 +1,9 @@
 //! The traps: what the sentence says is what goes wrong in whoever falls in.
 
-use super::cases::{activations, columns, dense, embed, forward, pack, packed, weight_gradient};
+use super::cases::{
+    activations, columns, dense, embed, forward, pack, packed, quantise_forward, weight_gradient,
+    weight_gradient_beside,
+};
 use crate::submission::Call;
 use crate::task::{Check, Dims, Kind, fixed};
 use crate::tensor::DType;
@@ -281,5 +284,37 @@ fn training() -> Vec<Check> {
                 (m > 1).then(|| weight_gradient(&dy, &x, [m, n, k]))
             },
         ),
+        gradient(
+            "gradient-of-large-weights",
+            "the weights come along, and half of them are greater than the scale of their group",
+            |dims, rng| Some(beside(dims, rng)),
+        ),
+        gradient(
+            "scale-is-a-constant",
+            "the weights come along, and the scale that was made of them is not differentiated",
+            |dims, rng| Some(beside(dims, rng)),
+        ),
+        trap(
+            "product-of-what-is-packed",
+            "y is the product with the scales and codes that are returned, rounded as they are",
+            [("M", 3), ("N", 5), ("G", 2)],
+            |dims, rng| {
+                let shape = [dims.get("N"), columns(dims)];
+                let x: Vec<f32> = normal(rng, dims.get("M") * shape[1], 1.0);
+                let w: Vec<f32> = normal(rng, shape[0] * shape[1], 0.3);
+                Some(quantise_forward(&x, &w, shape[0], Packing::TwoBit))
+            },
+        )
+        .at("fused")
+        .ops(&["quantise-forward"]),
     ]
+}
+
+/// dW of normal weights, which come along.
+fn beside(dims: &Dims, rng: &mut Rng) -> Call {
+    let [m, n, k] = [dims.get("M"), dims.get("N"), columns(dims)];
+    let x: Vec<f32> = normal(rng, m * k, 1.0);
+    let dy: Vec<f32> = normal(rng, m * n, 1.0);
+    let w: Vec<f32> = normal(rng, n * k, 0.05);
+    weight_gradient_beside(&dy, &x, &w, [m, n, k])
 }
