@@ -42,7 +42,11 @@ pub(crate) fn brx(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let targets = match &operands[1].kind {
         OperandKind::Name(name) => match e.scopes.find(name) {
             Some(Symbol::Targets(targets)) => targets.clone(),
-            _ => return Err(e.unknown(name, span)),
+            Some(_) => {
+                let message = format!("`{name}` is no list of `.branchtargets`");
+                return Err(e.wrong(span, message));
+            }
+            None => return Err(e.unknown(name, span)),
         },
         _ => return Err(e.wrong(span, "the name of a `.branchtargets` list is needed here")),
     };
