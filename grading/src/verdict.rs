@@ -86,6 +86,12 @@ pub struct Diagnosis {
     pub looks_like: String,
     /// What to do.
     pub mend: String,
+    /// The length of the tiles that the mistake was made with, where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tile: Option<usize>,
+    /// Others that fit as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// Share of the elements wrong in either answer that are wrong in both, with the same values.
     pub agreement: f64,
 }

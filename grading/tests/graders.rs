@@ -74,8 +74,7 @@ fn every_mistake_names_traps_that_exist() {
 #[test]
 fn mistakes_are_diagnosed_as_themselves() {
     for task in task::all() {
-        let mut seen = 0;
-        let mut recognised = 0;
+        let (mut seen, mut recognised, mut mistaken) = (0, 0, Vec::new());
         for mistake in task.mistakes.iter().filter(|m| !m.is_near()) {
             for trap in mistake.caught_by {
                 let check = task.check(&format!("trap::{trap}")).expect("named");
@@ -84,8 +83,14 @@ fn mistakes_are_diagnosed_as_themselves() {
                     continue;
                 };
                 seen += 1;
-                let named = |d: &grading::verdict::Diagnosis| d.agreement == 1.0;
-                recognised += usize::from(wrong.diagnosis.as_ref().is_some_and(named));
+                let Some(diagnosis) = wrong.diagnosis else {
+                    continue;
+                };
+                let also = &diagnosis.also;
+                match diagnosis.mistake == mistake.name || also.iter().any(|m| m == mistake.name) {
+                    true => recognised += 1,
+                    false => mistaken.push((mistake.name, diagnosis.mistake)),
+                }
             }
         }
         // Property traps make no single call whose pattern could be compared.
@@ -94,6 +99,64 @@ fn mistakes_are_diagnosed_as_themselves() {
             "{}: {recognised} of {seen}",
             task.spec.name
         );
+        assert!(
+            20 * mistaken.len() <= seen,
+            "{}: of {seen}, taken for another: {mistaken:?}",
+            task.spec.name
+        );
+    }
+}
+
+/// A submission's tiles are its own: what goes wrong at their edges is recognised at any usual length.
+#[test]
+fn mistakes_at_the_edges_of_tiles_are_recognised_at_any_length() {
+    let cases = [
+        (
+            "flash-attention-forward",
+            "partial-last-tile",
+            "tail-not-masked",
+        ),
+        (
+            "flash-attention-forward",
+            "fewer-keys-than-a-tile",
+            "last-tile-dropped",
+        ),
+        ("flash-attention-forward", "late-outlier", "no-rescale"),
+        (
+            "flash-attention-forward",
+            "late-outlier",
+            "sum-not-rescaled",
+        ),
+        (
+            "flash-attention-backward",
+            "partial-query-tile",
+            "tail-not-masked",
+        ),
+    ];
+    for (task, trap, name) in cases {
+        let task = task::named(task).expect("a task");
+        let mistake = task.mistakes.iter().find(|m| m.name == name).expect(name);
+        let check = task.check(&format!("trap::{trap}")).expect(trap);
+        let mut recognised = 0;
+        for tile in [16, 32, 128] {
+            let way = Way {
+                tile: Some(tile),
+                ..mistake.way()
+            };
+            // At some lengths and sizes the mistake makes no difference.
+            let (verdict, text) = verdict(task, check, way, SEEDS[0]);
+            let Verdict::Wrong(wrong) = verdict else {
+                continue;
+            };
+            let diagnosis = wrong.diagnosis.expect("one that is known");
+            assert!(
+                diagnosis.agreement > 0.95,
+                "{name}, tiles of {tile}: {text}"
+            );
+            assert!(diagnosis.mistake == name, "{name}, tiles of {tile}: {text}");
+            recognised += 1;
+        }
+        assert!(recognised > 0, "{name} is never wrong");
     }
 }
 

@@ -3,6 +3,7 @@
 
 use grading::npy;
 use grading::tensor::{DType, Tensor};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,10 +14,15 @@ fn ptx(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn touchstone(folder: &Path, words: &[&str]) -> Output {
+/// `touchstone run` and the words of a line in a folder; a program of `run/` goes by its name.
+fn touchstone(folder: &Path, line: &str) -> Output {
+    let word = |word: &str| match ptx(word) {
+        program if word.ends_with(".ptx") && program.exists() => program.into(),
+        _ => OsString::from(word),
+    };
     Command::new(env!("CARGO_BIN_EXE_touchstone"))
         .arg("run")
-        .args(words)
+        .args(line.split_whitespace().map(word))
         .current_dir(folder)
         .output()
         .expect("it starts")
@@ -53,27 +59,9 @@ fn folder() -> tempfile::TempDir {
 #[test]
 fn a_clean_run_writes_its_outputs_and_a_report() {
     let folder = folder();
-    let axpy = ptx("axpy.ptx");
-    let output = touchstone(
-        folder.path(),
-        &[
-            axpy.to_str().expect("a path"),
-            "--grid",
-            "4",
-            "--block",
-            "32,1",
-            "--arg",
-            "in:x.npy",
-            "--arg",
-            "inout:y.npy:z.npy",
-            "--arg",
-            "f32:-2",
-            "--arg",
-            "u32:100",
-            "--json",
-            "r.json",
-        ],
-    );
+    let line = "axpy.ptx --grid 4 --block 32,1 --arg in:x.npy --arg inout:y.npy:z.npy \
+                --arg f32:-2 --arg u32:100 --json r.json";
+    let output = touchstone(folder.path(), line);
     exits(&output, 0, "axpy: ran clean");
     let expected: Vec<f32> = (0..100).map(|i| 1.0 - 2.0 * i as f32).collect();
     assert_eq!(
@@ -94,27 +82,9 @@ fn a_clean_run_writes_its_outputs_and_a_report() {
 #[test]
 fn a_read_past_the_end_is_the_programs_fault_and_names_the_buffer() {
     let folder = folder();
-    let axpy = ptx("axpy.ptx");
-    let output = touchstone(
-        folder.path(),
-        &[
-            axpy.to_str().expect("a path"),
-            "--grid",
-            "4",
-            "--block",
-            "32",
-            "--arg",
-            "in:x.npy",
-            "--arg",
-            "inout:y.npy:z.npy",
-            "--arg",
-            "f32:2",
-            "--arg",
-            "u32:101",
-            "--json",
-            "r.json",
-        ],
-    );
+    let line = "axpy.ptx --grid 4 --block 32 --arg in:x.npy --arg inout:y.npy:z.npy --arg \
+                f32:2 --arg u32:101 --json r.json";
+    let output = touchstone(folder.path(), line);
     exits(&output, 1, "x.npy");
     assert!(
         !folder.path().join("z.npy").exists(),
@@ -127,41 +97,17 @@ fn a_read_past_the_end_is_the_programs_fault_and_names_the_buffer() {
 #[test]
 fn a_write_to_an_input_is_the_programs_fault() {
     let folder = folder();
-    let axpy = ptx("axpy.ptx");
-    let output = touchstone(
-        folder.path(),
-        &[
-            axpy.to_str().expect("a path"),
-            "--block",
-            "32",
-            "--arg",
-            "in:x.npy",
-            "--arg",
-            "in:y.npy",
-            "--arg",
-            "f32:2",
-            "--arg",
-            "u32:10",
-        ],
-    );
+    let line = "axpy.ptx --block 32 --arg in:x.npy --arg in:y.npy --arg f32:2 --arg u32:10";
+    let output = touchstone(folder.path(), line);
     exits(&output, 1, "y.npy");
 }
 
 #[test]
 fn bytes_that_were_never_written_are_counted() {
     let folder = folder();
-    let two = ptx("two.ptx");
     let output = touchstone(
         folder.path(),
-        &[
-            two.to_str().expect("a path"),
-            "--entry",
-            "fill",
-            "--block",
-            "8",
-            "--arg",
-            "out:u32:8x2:o.npy",
-        ],
+        "two.ptx --entry fill --block 8 --arg out:u32:8x2:o.npy",
     );
     exits(&output, 0, "u32 8x2, 32 bytes of it never written");
 }
@@ -169,26 +115,9 @@ fn bytes_that_were_never_written_are_counted() {
 #[test]
 fn counters_are_those_of_the_formula() {
     let folder = folder();
-    let axpy = ptx("axpy.ptx");
-    let output = touchstone(
-        folder.path(),
-        &[
-            axpy.to_str().expect("a path"),
-            "--block",
-            "64",
-            "--arg",
-            "in:x.npy",
-            "--arg",
-            "inout:y.npy:z.npy",
-            "--arg",
-            "f32:2",
-            "--arg",
-            "u32:64",
-            "--counters",
-            "--json",
-            "r.json",
-        ],
-    );
+    let line = "axpy.ptx --block 64 --arg in:x.npy --arg inout:y.npy:z.npy --arg f32:2 \
+                --arg u32:64 --counters --json r.json";
+    let output = touchstone(folder.path(), line);
     exits(&output, 0, "axpy: ran clean");
     let json = std::fs::read_to_string(folder.path().join("r.json")).expect("a report");
     let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
@@ -207,18 +136,9 @@ fn counters_are_those_of_the_formula() {
 #[test]
 fn a_race_is_the_programs_fault_unless_nobody_watches() {
     let folder = folder();
-    let race = ptx("race.ptx");
-    let race = race.to_str().expect("a path");
-    let words = [
-        race,
-        "--block",
-        "64",
-        "--arg",
-        "out:u32:1:o.npy",
-        "--json",
-        "r.json",
-    ];
-    exits(&touchstone(folder.path(), &words), 1, "race");
+    let line = "race.ptx --block 64 --arg out:u32:1:o.npy --json r.json";
+    let checked = |by: &str| touchstone(folder.path(), &format!("{line} {by}"));
+    exits(&checked(""), 1, "race");
     let json = std::fs::read_to_string(folder.path().join("r.json")).expect("a report");
     let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(
@@ -228,15 +148,9 @@ fn a_race_is_the_programs_fault_unless_nobody_watches() {
         Some(1),
         "{json}"
     );
-    exits(
-        &touchstone(folder.path(), &[&words[..], &["--check", "none"]].concat()),
-        0,
-        "ran clean",
-    );
-    let others = [&words[..], &["--check", "uninitialised,barrier"]].concat();
-    exits(&touchstone(folder.path(), &others), 0, "ran clean");
-    let unknown = [&words[..], &["--check", "everything"]].concat();
-    exits(&touchstone(folder.path(), &unknown), 2, "everything");
+    exits(&checked("--check none"), 0, "ran clean");
+    exits(&checked("--check uninitialised,barrier"), 0, "ran clean");
+    exits(&checked("--check everything"), 2, "everything");
 }
 
 /// A matrix of 20 by 40, whose last tiles of 8 by 32 hang over its edges.
@@ -245,12 +159,8 @@ fn matrix() -> Vec<f32> {
 }
 
 fn add_one(folder: &Path, source: &str, target: &str) -> Output {
-    let tiles = ptx("tiles.ptx");
-    let tiles = tiles.to_str().expect("a path");
-    let words = [
-        tiles, "--grid", "2,3", "--block", "256", "--arg", source, "--arg", target,
-    ];
-    touchstone(folder, &words)
+    let line = format!("tiles.ptx --grid 2,3 --block 256 --arg {source} --arg {target}");
+    touchstone(folder, &line)
 }
 
 #[test]
@@ -338,21 +248,10 @@ fn a_reader_may_stop_reading() {
 #[test]
 fn blocks_form_clusters() {
     let folder = tempfile::tempdir().expect("a folder");
-    let cluster = ptx("cluster.ptx");
-    let cluster = cluster.to_str().expect("a path");
     let run = |grid: &str, blocks: &str| {
-        let words = [
-            cluster,
-            "--grid",
-            grid,
-            "--block",
-            "32",
-            "--cluster",
-            blocks,
-            "--arg",
-            "out:u32:4x32:o.npy",
-        ];
-        touchstone(folder.path(), &words)
+        let line = "cluster.ptx --block 32 --arg out:u32:4x32:o.npy";
+        let line = format!("{line} --grid {grid} --cluster {blocks}");
+        touchstone(folder.path(), &line)
     };
     exits(&run("4", "2"), 0, "exchange: ran clean");
     let tensor = npy::read(&folder.path().join("o.npy")).expect("written");
@@ -368,7 +267,7 @@ fn blocks_form_clusters() {
 fn an_endless_loop_ends_within_half_a_minute() {
     let folder = folder();
     let start = Instant::now();
-    let output = touchstone(folder.path(), &[ptx("loop.ptx").to_str().expect("a path")]);
+    let output = touchstone(folder.path(), "loop.ptx");
     exits(&output, 4, "");
     assert!(
         start.elapsed() < Duration::from_secs(30),
@@ -380,11 +279,9 @@ fn an_endless_loop_ends_within_half_a_minute() {
 #[test]
 fn a_trap_is_the_programs_fault_under_every_schedule() {
     let folder = folder();
-    let two = ptx("two.ptx");
-    let two = two.to_str().expect("a path");
-    for more in [&["--seed", "7"][..], &["--explore", "3"]] {
-        let words = [&[two, "--entry", "stop"], more].concat();
-        exits(&touchstone(folder.path(), &words), 1, "trap");
+    for schedule in ["--seed 7", "--explore 3"] {
+        let line = format!("two.ptx --entry stop {schedule}");
+        exits(&touchstone(folder.path(), &line), 1, "trap");
     }
 }
 
@@ -392,38 +289,30 @@ fn a_trap_is_the_programs_fault_under_every_schedule() {
 fn what_cannot_be_is_a_usage_error() {
     let folder = folder();
     std::fs::write(folder.path().join("bad.npy"), "no array").expect("written");
-    let (axpy, two) = (ptx("axpy.ptx"), ptx("two.ptx"));
-    let (axpy, two) = (
-        axpy.to_str().expect("a path"),
-        two.to_str().expect("a path"),
-    );
-    let cases: [(&[&str], &str); 15] = [
-        (&[], "required"),
-        (&["none.ptx"], "none.ptx"),
-        (&[two], "which entry? --entry one of fill, stop"),
+    for (line, says) in [
+        ("", "required"),
+        ("none.ptx", "none.ptx"),
+        ("two.ptx", "which entry? --entry one of fill, stop"),
         (
-            &[two, "--entry", "no"],
+            "two.ptx --entry no",
             "there is no entry `no`; the module has fill, stop",
         ),
-        (&[axpy], "argument"),
+        ("axpy.ptx", "argument"),
         (
-            &[
-                axpy, "--arg", "null", "--arg", "null", "--arg", "u32:1", "--arg", "u32:1",
-            ],
+            "axpy.ptx --arg null --arg null --arg u32:1 --arg u32:1",
             "f32",
         ),
-        (&[axpy, "--arg", "in:no.npy"], "no.npy"),
-        (&[axpy, "--arg", "in:bad.npy"], "bad.npy"),
-        (&[axpy, "--arg", "u128:1"], "u128:1"),
-        (&[two, "--entry", "stop", "--grid", "0"], "grid"),
-        (&[two, "--entry", "stop", "--grid", "2147483648"], "grid"),
-        (&[two, "--entry", "stop", "--block", "1025"], "block"),
-        (&[two, "--entry", "stop", "--shared", "300000"], "shared"),
-        (&[two, "--entry", "stop", "--grid", "1,65536"], "grid"),
-        (&[two, "--entry", "stop", "--grid", "1,x"], "grid"),
-    ];
-    for (words, says) in cases {
-        exits(&touchstone(folder.path(), words), 2, says);
+        ("axpy.ptx --arg in:no.npy", "no.npy"),
+        ("axpy.ptx --arg in:bad.npy", "bad.npy"),
+        ("axpy.ptx --arg u128:1", "u128:1"),
+        ("two.ptx --entry stop --grid 0", "grid"),
+        ("two.ptx --entry stop --grid 2147483648", "grid"),
+        ("two.ptx --entry stop --block 1025", "block"),
+        ("two.ptx --entry stop --shared 300000", "shared"),
+        ("two.ptx --entry stop --grid 1,65536", "grid"),
+        ("two.ptx --entry stop --grid 1,x", "grid"),
+    ] {
+        exits(&touchstone(folder.path(), line), 2, says);
     }
 }
 
@@ -438,35 +327,27 @@ fn text_that_is_no_ptx_and_instructions_nobody_knows_are_told_apart() {
     };
     write("wrong.ptx", "    add.s32 %r1, %r2;\n    ret;");
     exits(
-        &touchstone(folder.path(), &["wrong.ptx"]),
+        &touchstone(folder.path(), "wrong.ptx"),
         1,
         "wrong.ptx: error: `add.s32` takes 3",
     );
     write("unknown.ptx", "    frobnicate.s32;\n    ret;");
-    exits(
-        &touchstone(folder.path(), &["unknown.ptx"]),
-        3,
-        "frobnicate",
-    );
+    exits(&touchstone(folder.path(), "unknown.ptx"), 3, "frobnicate");
     // In the table, but not with these types: refused at the launch.
     write(
         "narrow.ptx",
         "    .reg .b32 %r<3>;\n    cvta.global.u32 %r1, %r2;\n    ret;",
     );
-    exits(&touchstone(folder.path(), &["narrow.ptx"]), 3, "32-bit");
+    exits(&touchstone(folder.path(), "narrow.ptx"), 3, "32-bit");
     // Calls without an end run out of stack.
     let recursive = ".version 7.0\n.target sm_80\n.address_size 64\n.func f()\n{\n    call f;\n    ret;\n}\n\
         .visible .entry k()\n{\n    call f;\n    ret;\n}\n";
     std::fs::write(folder.path().join("recursive.ptx"), recursive).expect("written");
     exits(
-        &touchstone(folder.path(), &["recursive.ptx"]),
+        &touchstone(folder.path(), "recursive.ptx"),
         1,
         "stack of functions that call themselves",
     );
-    exits(&touchstone(folder.path(), &["--isa"]), 0, "add<.u32|.s32>");
-    exits(
-        &touchstone(folder.path(), &["--isa"]),
-        0,
-        " instructions in ",
-    );
+    exits(&touchstone(folder.path(), "--isa"), 0, "add<.u32|.s32>");
+    exits(&touchstone(folder.path(), "--isa"), 0, " instructions in ");
 }

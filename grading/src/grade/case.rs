@@ -2,6 +2,7 @@
 
 use super::report::{CheckReport, CountReport, FigureReport};
 use super::{Options, Source};
+use crate::lane::process::SandboxReport;
 use crate::submission::Submission;
 use crate::task::{Check, Dims, Figures, Session, Stop, Task};
 use crate::verdict::Verdict;
@@ -20,12 +21,32 @@ const SHRINK_TIME: Duration = Duration::from_secs(20);
 pub struct Live<'a> {
     source: &'a dyn Source,
     open: Option<Box<dyn Submission>>,
+    sandbox: Option<SandboxReport>,
 }
 
 impl<'a> Live<'a> {
     /// Not open yet.
     pub fn new(source: &'a dyn Source) -> Live<'a> {
-        Live { source, open: None }
+        Live {
+            source,
+            open: None,
+            sandbox: None,
+        }
+    }
+
+    /// What confined its programs: of the calls so far, the report with the most refusals.
+    pub fn sandbox(&self) -> Option<&SandboxReport> {
+        self.sandbox.as_ref()
+    }
+
+    fn note_sandbox(&mut self) {
+        let seen = self.open.as_ref().and_then(|open| open.sandbox());
+        let refused = |report: &SandboxReport| report.refused().count();
+        match (seen, &self.sandbox) {
+            (Some(seen), Some(known)) if refused(seen) <= refused(known) => {}
+            (Some(seen), _) => self.sandbox = Some(seen.clone()),
+            (None, _) => {}
+        }
     }
 
     fn get(&mut self) -> Result<&mut dyn Submission, Verdict> {
@@ -67,6 +88,7 @@ fn run_case(
             Err(Verdict::Grader(why.into()).into())
         });
         let figures = session.figures;
+        live.note_sandbox();
         let verdict = match outcome {
             Ok(()) => Verdict::Pass,
             Err(Stop::Verdict(verdict)) => *verdict,
@@ -149,14 +171,11 @@ pub fn run_check(
         } else {
             dims.clone()
         };
-        // Once more, for the diagnosis.
-        let (again, _) = match verdict {
-            Verdict::Wrong(_) => run_case(task, check, live, &small, seed, true),
-            _ => (verdict.clone(), Figures::default()),
-        };
         let bad = verdict.is_bad();
-        // What does not fail again when it is asked again is still a failure.
-        let verdict = if again.is_bad() { again } else { verdict };
+        let verdict = match verdict {
+            Verdict::Wrong(_) => diagnosed(task, check, live, (&dims, &small), seed, verdict),
+            other => other,
+        };
         return CheckReport {
             shrunk_from: (small != dims).then(|| dims.to_string()),
             replay: bad.then(|| command(task, check, options, seed, &small)),
@@ -164,6 +183,32 @@ pub fn run_check(
         };
     }
     report(Verdict::Pass, cases, last.0, &last.1, total)
+}
+
+/// The verdict of the smallest case, with the diagnosis of the one that failed first: in a case of a
+/// few elements many mistakes look alike.
+fn diagnosed(
+    task: &Task,
+    check: &Check,
+    live: &mut Live<'_>,
+    (dims, small): (&Dims, &Dims),
+    seed: u64,
+    first: Verdict,
+) -> Verdict {
+    let (whole, _) = run_case(task, check, live, dims, seed, true);
+    let shrunk = match small == dims {
+        true => whole.clone(),
+        false => run_case(task, check, live, small, seed, false).0,
+    };
+    // What does not fail again when it is asked again is still a failure.
+    match (shrunk, whole) {
+        (Verdict::Wrong(mut wrong), Verdict::Wrong(whole)) => {
+            wrong.diagnosis = whole.diagnosis;
+            Verdict::Wrong(wrong)
+        }
+        (shrunk, _) if shrunk.is_bad() => shrunk,
+        _ => first,
+    }
 }
 
 /// Repeats one case of a check.

@@ -183,6 +183,7 @@ pub fn grade_task(
         grade: rubric::grade(&checks, &levels),
         checks,
         levels,
+        sandbox: live.sandbox().cloned(),
         seconds: started.elapsed().as_secs_f64(),
     }
 }

@@ -1,7 +1,7 @@
 //! A report as text: a table per task, and for everything that is not right the evidence.
 
 use super::report::{CheckReport, Report, TaskReport};
-use crate::verdict::{Verdict, Wrong};
+use crate::verdict::{Diagnosis, Verdict, Wrong};
 use std::fmt::Write;
 
 /// Colours, or none.
@@ -79,6 +79,7 @@ fn write(out: &mut String, report: &Report, paint: Paint) -> std::fmt::Result {
             task.task, grade.points, task.seconds
         )?;
     }
+    write_sandbox(out, report)?;
     let overall = &report.overall;
     writeln!(
         out,
@@ -91,6 +92,27 @@ fn write(out: &mut String, report: &Report, paint: Paint) -> std::fmt::Result {
         overall.failed,
         overall.not_attempted
     )
+}
+
+/// Whether what confines programs was whole; the kernel is the same for every task.
+fn write_sandbox(out: &mut String, report: &Report) -> std::fmt::Result {
+    let reports = report.tasks.iter().filter_map(|task| task.sandbox.as_ref());
+    let Some(worst) = reports.max_by_key(|sandbox| sandbox.refused().count()) else {
+        return Ok(());
+    };
+    let (all, refused) = (worst.layers.len(), worst.refused().count());
+    if refused == 0 {
+        return writeln!(out, "sandbox: all of its {all} layers");
+    }
+    writeln!(
+        out,
+        "sandbox: {refused} of its {all} layers were refused here (--require-sandbox makes that an error)"
+    )?;
+    for layer in worst.refused() {
+        let why = layer.refused.as_deref().unwrap_or_default();
+        writeln!(out, "  {}: refused: {why}", layer.name)?;
+    }
+    Ok(())
 }
 
 fn write_task(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Result {
@@ -107,6 +129,7 @@ fn write_task(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Re
     for check in &task.checks {
         write_check(out, check, paint)?;
     }
+    write_likely(out, task, paint)?;
     let levels: Vec<String> = task
         .levels
         .iter()
@@ -124,6 +147,41 @@ fn write_task(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Re
         )?;
     }
     Ok(())
+}
+
+/// The known mistake that most of the failures look like: where to begin.
+fn write_likely(out: &mut String, task: &TaskReport, paint: Paint) -> std::fmt::Result {
+    let diagnosed = task.checks.iter().filter_map(|check| match &check.verdict {
+        Verdict::Wrong(wrong) => wrong.diagnosis.as_ref(),
+        _ => None,
+    });
+    let mut counted: Vec<(usize, &Diagnosis)> = Vec::new();
+    for diagnosis in diagnosed {
+        match counted
+            .iter_mut()
+            .find(|(_, known)| known.mistake == diagnosis.mistake)
+        {
+            Some((count, _)) => *count += 1,
+            None => counted.push((1, diagnosis)),
+        }
+    }
+    // Of equals the one that was seen first.
+    let most = counted.iter().rev().max_by_key(|(count, _)| count);
+    let bad = task
+        .checks
+        .iter()
+        .filter(|check| check.verdict.is_bad())
+        .count();
+    let Some((count, likely)) = most.filter(|(count, _)| *count > 1) else {
+        return Ok(());
+    };
+    let name = paint.paint("1", &format!("`{}`", likely.mistake));
+    writeln!(
+        out,
+        "  most likely: {count} of {bad} failures look like {name}: {}",
+        likely.looks_like
+    )?;
+    writeln!(out, "      mend: {}", likely.mend)
 }
 
 fn write_check(out: &mut String, check: &CheckReport, paint: Paint) -> std::fmt::Result {
@@ -200,14 +258,20 @@ fn write_wrong(out: &mut String, wrong: &Wrong) -> std::fmt::Result {
         )?;
     }
     if let Some(diagnosis) = &wrong.diagnosis {
+        let tile = diagnosis.tile.map(|tile| format!(" with tiles of {tile}"));
         writeln!(
             out,
-            "      looks like `{}` ({:.0}% of the errors agree): {}",
+            "      looks like `{}`{} ({:.0}% of the errors agree): {}",
             diagnosis.mistake,
+            tile.unwrap_or_default(),
             100.0 * diagnosis.agreement,
             diagnosis.looks_like
         )?;
         writeln!(out, "      mend: {}", diagnosis.mend)?;
+        if !diagnosis.also.is_empty() {
+            let others: Vec<String> = diagnosis.also.iter().map(|m| format!("`{m}`")).collect();
+            writeln!(out, "      fits as well: {}", others.join(", "))?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a run found, as data: everything that a later comparison of many submissions needs.
 
+use crate::lane::process::SandboxReport;
 use crate::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,9 @@ pub struct TaskReport {
     pub levels: Vec<LevelReport>,
     /// The grade.
     pub grade: Grade,
+    /// What confined the programs that answered, where any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxReport>,
     /// Seconds it took.
     pub seconds: f64,
 }

@@ -10,6 +10,7 @@ mod call;
 pub mod manifest;
 mod open;
 
+use crate::lane::process::SandboxReport;
 pub use answer::{Answer, Counted, CountedLaunch, Failure, Finding};
 pub use call::{Call, Named, OutputSpec, Value};
 pub use manifest::{Manifest, ManifestError};
@@ -36,4 +37,10 @@ pub trait Submission: Send {
     /// explores, lanes that were parted by chance run an instruction apart. Of no matter to what does
     /// not run on that machine.
     fn usual_schedule(&mut self) {}
+
+    /// What confined the program that answered the last call; `None` where nothing is confined, or no
+    /// program has run yet.
+    fn sandbox(&self) -> Option<&SandboxReport> {
+        None
+    }
 }

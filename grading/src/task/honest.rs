@@ -85,9 +85,16 @@ pub struct Way {
     pub order: Order,
     /// What it does differently: a mistake, or a near miss.
     pub mistake: Option<&'static str>,
+    /// The length of its tiles, where it has any and they are not of its usual length.
+    pub tile: Option<usize>,
 }
 
 impl Way {
+    /// The length of its tiles.
+    pub fn tile(&self, usual: usize) -> usize {
+        self.tile.unwrap_or(usual).max(1)
+    }
+
     /// Whether it makes that mistake.
     pub fn has(&self, mistake: &str) -> bool {
         self.mistake == Some(mistake)
@@ -98,6 +105,7 @@ impl Way {
         Way {
             order,
             mistake: None,
+            tile: None,
         }
     }
 }
@@ -136,6 +144,7 @@ impl Mistake {
         Way {
             order: Order::Forward,
             mistake: Some(self.name),
+            tile: None,
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod beam_search;
 mod bounded;
 pub mod check;
 pub mod common;
+mod diagnosis;
 mod dims;
 mod draft;
 mod explain;

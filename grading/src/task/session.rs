@@ -2,19 +2,17 @@
 //! enforced around each.
 
 use super::check::Stop;
+use super::diagnosis::diagnose;
 use super::oracle::{Element, Judged, Oracle, null_margin};
 use super::{Cost, Task};
 use crate::submission::{Answer, Call, Counted, Failure, Named, Submission};
-use crate::verdict::{Diagnosis, Verdict, Wrong};
+use crate::verdict::{Verdict, Wrong};
 use reference::numbers::Histogram;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Longer than this, and an answer is late, whatever the lane thinks of it.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Below this share of common errors a known mistake is not named.
-const RECOGNISED: f64 = 0.5;
 
 /// What was measured on the way.
 #[derive(Clone, Debug, Default)]
@@ -234,25 +232,4 @@ fn form(call: &Call, answer: &Answer) -> Result<(), Stop> {
         return Err(Verdict::wrong(message).into());
     }
     Ok(())
-}
-
-/// The known mistake whose answer to the same call has most of the same errors.
-fn diagnose(task: &Task, call: &Call, oracle: &dyn Oracle, seen: &Judged) -> Option<Diagnosis> {
-    let mut best: Option<Diagnosis> = None;
-    for mistake in task.mistakes.iter().filter(|mistake| !mistake.is_near()) {
-        let Ok(outputs) = (task.honest)(call, &mistake.way()) else {
-            continue;
-        };
-        let agreement = seen.agreement(&oracle.judge(&outputs));
-        let better = best.as_ref().is_none_or(|b| agreement > b.agreement);
-        if agreement >= RECOGNISED && better {
-            best = Some(Diagnosis {
-                mistake: mistake.name.to_owned(),
-                looks_like: mistake.says.to_owned(),
-                mend: mistake.mend.to_owned(),
-                agreement,
-            });
-        }
-    }
-    best
 }

@@ -89,6 +89,54 @@ fn three_when_nothing_was_graded_and_seventy_for_ours() {
     assert_eq!(report(&mistaken("no-rescale"), &softmax).exit_code(), 1);
 }
 
+/// Runs `touchstone` where the kernel makes no namespace; `None` where it makes none for us either.
+fn without_namespaces(arguments: &[&str]) -> Option<(Option<i32>, String, String)> {
+    let refuse = "for kind in user mnt net pid ipc; do \
+                  echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 99; done; exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", refuse, "sh"])
+        .arg(env!("CARGO_BIN_EXE_touchstone"))
+        .args(arguments)
+        .output();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output {
+        Ok(output)
+            if output.status.code() != Some(99)
+                && !text(&output.stderr).starts_with("unshare:") =>
+        {
+            Some((
+                output.status.code(),
+                text(&output.stdout),
+                text(&output.stderr),
+            ))
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn four_when_a_sandbox_is_required_and_the_kernel_refuses_it() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let manifest = "schema = 1\nname = \"ends at once\"\nlane = \"process\"\n\
+                    [[task]]\nname = \"softmax-topk\"\ncommand = [\"true\"]\n";
+    std::fs::write(folder.path().join("submission.toml"), manifest).expect("a file");
+    let path = folder.path().to_str().expect("UTF-8");
+    let grade = ["grade", path, "--task", "softmax-topk", "--quick"];
+    let required: Vec<&str> = grade.iter().copied().chain(["--require-sandbox"]).collect();
+    let Some((code, _, stderr)) = without_namespaces(&required) else {
+        println!("skipped: no user namespaces, so none that could be refused");
+        return;
+    };
+    assert_eq!(code, Some(4), "{stderr}");
+    assert!(stderr.contains("mount namespace: refused"), "{stderr}");
+    assert!(stderr.contains("without --require-sandbox"), "{stderr}");
+
+    // Not required, it is graded, and the report says what was refused.
+    let (code, stdout, stderr) = without_namespaces(&grade).expect("it was possible above");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stdout.contains("network namespace: refused"), "{stdout}");
+}
+
 #[test]
 fn tasks_are_listed_as_text_and_as_json() {
     let (code, text, _) = touchstone(&["tasks"]);

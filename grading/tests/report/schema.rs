@@ -3,6 +3,8 @@
 use super::{failing, mistaken, options, plain, report};
 use crate::json_schema::check;
 use grading::grade::{Event, HonestSource, Journal, Options, Report, grade};
+use grading::lane::process::SandboxReport;
+use grading::lane::process::sandbox::Layer;
 use grading::submission::Failure;
 use grading::task::{self, Budget};
 use serde_json::Value;
@@ -32,6 +34,17 @@ fn reports_of_every_kind_conform() {
         conforms(&report(&failing(Some(failure)), &softmax));
     }
     conforms(&report(&failing(None), &softmax));
+    let mut confined = report(&plain(), &softmax);
+    let layer = |name: &str, refused: Option<&str>| Layer {
+        name: name.into(),
+        refused: refused.map(str::to_owned),
+    };
+    let layers = vec![
+        layer("Landlock", None),
+        layer("user namespace", Some("ENOSPC")),
+    ];
+    confined.tasks[0].sandbox = Some(SandboxReport { layers });
+    conforms(&confined);
 }
 
 #[test]

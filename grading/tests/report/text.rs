@@ -31,6 +31,7 @@ fn a_mistake_is_shown_where_it_is_and_named() {
         "looks like `rescale-direction` (100% of the errors agree)",
         "mend: multiply by exp(m_old − m_new)",
         "again: touchstone replay plain --check softmax-topk::trap::rescale-direction --seed ",
+        " failures look like `rescale-direction`: ",
         "0 passed, 1 failed, 0 not attempted",
     ] {
         assert!(text.contains(said), "{said}: {text}");

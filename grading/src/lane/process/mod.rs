@@ -11,13 +11,13 @@ pub mod sandbox;
 mod tree;
 
 pub use message::PROTOCOL;
+pub use sandbox::SandboxReport;
 
 use crate::lane::limits::Limits;
 use crate::submission::manifest::Program;
 use crate::submission::{Answer, Call, Failure, OutputSpec, Submission};
 use launcher::Launcher;
 use running::Running;
-use sandbox::SandboxReport;
 use std::path::PathBuf;
 
 /// A submission of programs.
@@ -69,11 +69,6 @@ impl ProcessLane {
         self
     }
 
-    /// What confined the program of the last call.
-    pub fn sandbox(&self) -> &SandboxReport {
-        &self.sandbox
-    }
-
     /// The end of what the program of the last call wrote to its standard output and error, as far
     /// as it has come through by now.
     pub fn log(&self) -> String {
@@ -116,6 +111,10 @@ impl Submission for ProcessLane {
 
     fn supports(&self, task: &str, op: &str) -> bool {
         self.program(task, op).is_some()
+    }
+
+    fn sandbox(&self) -> Option<&SandboxReport> {
+        (!self.sandbox.layers.is_empty()).then_some(&self.sandbox)
     }
 
     fn call(&mut self, call: &Call) -> Result<Answer, Failure> {

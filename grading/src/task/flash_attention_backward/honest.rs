@@ -238,20 +238,21 @@ fn of_head(head: &Head<'_>, t: &Tensors, gradients: &mut Gradients) {
         Some("scale-in-ds") => (1.0, 1.0),
         _ => (scale, scale),
     };
+    let tile = way.tile(TILE);
     for (i, pairs) in pairs.iter().enumerate() {
         let row = query_row(i);
         for c in 0..d {
             let term = |j: usize| pairs[j].ds * head.key(j)[c];
             let sum = match way.mistake {
                 Some("dq-overwritten") => {
-                    let from = (nk - 1) / TILE * TILE;
+                    let from = (nk - 1) / tile * tile;
                     way.order.sum(nk - from, |at| term(from + at))
                 }
                 Some("dq-by-tiles") => (0..nk)
-                    .step_by(TILE)
+                    .step_by(tile)
                     .map(|from| {
-                        let tile = &pairs[from..nk.min(from + TILE)];
-                        seen_sum(way.order, tile.len(), tile, |at| term(from + at))
+                        let pairs = &pairs[from..nk.min(from + tile)];
+                        seen_sum(way.order, pairs.len(), pairs, |at| term(from + at))
                     })
                     .sum(),
                 _ => seen_sum(way.order, nk, pairs, term),
@@ -297,16 +298,17 @@ fn counts(pair: Pair) -> bool {
 
 /// A sum over queries.
 fn columns(way: &Way, nq: usize, column: &[Pair], term: &dyn Fn(usize) -> f32) -> f32 {
+    let tile = way.tile(TILE);
     match way.mistake {
         Some("overwritten") => {
-            let from = (nq - 1) / TILE * TILE;
+            let from = (nq - 1) / tile * tile;
             way.order.sum(nq - from, |at| term(from + at))
         }
-        Some("padding-is-nan") if !nq.is_multiple_of(TILE) => {
+        Some("padding-is-nan") if !nq.is_multiple_of(tile) => {
             way.order.sum(nq, term) + 0.0 * f32::NAN
         }
         Some("tail-not-masked") => {
-            let padding = nq.next_multiple_of(TILE) - nq;
+            let padding = nq.next_multiple_of(tile) - nq;
             way.order.sum(nq, term) + padding as f32 * term(nq - 1)
         }
         Some("sums-in-16-bits") => (0..nq)
@@ -372,8 +374,9 @@ fn seen_pair(head: &Head<'_>, t: &Tensors, i: usize, j: usize, delta: &[f32]) ->
     let delta = match way.has("delta-of-a-tile") {
         true => {
             let (_, nk) = head.lengths();
-            let from = j / TILE * TILE;
-            let tile = (from..nk.min(from + TILE)).filter(|j| head.sees(i, *j));
+            let tile = way.tile(TILE);
+            let from = j / tile * tile;
+            let tile = (from..nk.min(from + tile)).filter(|j| head.sees(i, *j));
             tile.map(|j| weight(head, t, i, j).0 * dp(j)).sum()
         }
         false => delta[i],

@@ -29,6 +29,18 @@ pub(super) const MISTAKES: &[Mistake] = &[
         mend: "multiply the output accumulator by the same exp(m_old − m_new) as the sum",
     },
     Mistake {
+        name: "sum-not-rescaled",
+        caught_by: &["late-outlier"],
+        says: "the output is rescaled when the maximum rises, the sum is not",
+        mend: "multiply the sum by the same exp(m_old − m_new) as the output",
+    },
+    Mistake {
+        name: "rescale-from-nothing",
+        caught_by: &["rescale-direction"],
+        says: "the first tile multiplies by exp(m_new − m_old) with m_old = −inf: ∞·0 is NaN",
+        mend: "multiply by exp(m_old − m_new), which is 0 while nothing was seen",
+    },
+    Mistake {
         name: "first-tile-maximum",
         caught_by: &["rescale-direction"],
         says: "the maximum of the first tile is subtracted throughout",
@@ -111,6 +123,12 @@ pub(super) const MISTAKES: &[Mistake] = &[
         caught_by: &["natural-lse"],
         says: "lse is the logarithm to base 2",
         mend: "multiply by ln 2 before it is written",
+    },
+    Mistake {
+        name: "lse-of-two-bases",
+        caught_by: &["natural-lse"],
+        says: "lse adds the sum's logarithm to base 2 to the maximum",
+        mend: "lse = m + ln l: log₂ l · ln 2 where the exponentials are powers of 2",
     },
     Mistake {
         name: "lse-without-maximum",
@@ -234,8 +252,8 @@ fn attend(head: &Head<'_>, v: &[f32], i: usize) -> (Vec<f32>, f32) {
     let way = head.way;
     let (_, nk) = head.lengths();
     let read = match way.mistake {
-        Some("tail-not-masked") => nk.next_multiple_of(TILE),
-        Some("last-tile-dropped") => nk / TILE * TILE,
+        Some("tail-not-masked") => nk.next_multiple_of(way.tile(TILE)),
+        Some("last-tile-dropped") => nk / way.tile(TILE) * way.tile(TILE),
         _ => nk,
     };
     let start = || State {
@@ -247,7 +265,7 @@ fn attend(head: &Head<'_>, v: &[f32], i: usize) -> (Vec<f32>, f32) {
     let chain = |chain: Vec<usize>| {
         let tile = match way.has("two-pass") {
             true => chain.len().max(1),
-            false => TILE,
+            false => way.tile(TILE),
         };
         let tiles = chain.chunks(tile).enumerate();
         tiles.fold(start(), |state, (number, keys)| {
@@ -351,6 +369,7 @@ fn step(head: &Head<'_>, v: &[f32], i: usize, old: State, keys: &[usize], tile: 
     }
     let correction = match way.mistake {
         Some("no-rescale") => 1.0,
+        Some("rescale-from-nothing") => exp(max - old.max, way),
         Some("rescale-direction") if old.max != f32::NEG_INFINITY => exp(max - old.max, way),
         Some("no-maximum") => 1.0,
         _ if old.max == f32::NEG_INFINITY && !way.has("nan-on-masked-tile") => 0.0,
@@ -358,7 +377,11 @@ fn step(head: &Head<'_>, v: &[f32], i: usize, old: State, keys: &[usize], tile: 
     };
     let weights: Vec<f32> = scores.iter().map(|(_, s)| exp(s - max, way)).collect();
     let n = weights.len();
-    let mut sum = old.sum * correction + way.order.sum(n, |at| weights[at]);
+    let of_sum = match way.has("sum-not-rescaled") {
+        true => 1.0,
+        false => correction,
+    };
+    let mut sum = old.sum * of_sum + way.order.sum(n, |at| weights[at]);
     if way.has("sum-in-16-bits") {
         let total = old.sum * correction;
         sum = weights
@@ -420,6 +443,7 @@ fn finish(state: &State, way: &Way) -> (Vec<f32>, f32) {
     };
     let lse = match way.mistake {
         Some("lse-base-2") => (max + state.sum.ln()) * std::f32::consts::LOG2_E,
+        Some("lse-of-two-bases") => max + state.sum.log2(),
         Some("lse-without-maximum") => state.sum.ln(),
         _ => max + state.sum.ln(),
     };

@@ -62,6 +62,30 @@ pub(super) const MISTAKES: &[Mistake] = &[
         mend: "c1 and c2 are means",
     },
     Mistake {
+        name: "divided-by-padded-width",
+        caught_by: &["odd-width"],
+        says: "row sums are divided by the width of the block, not of the row",
+        mend: "divide by D; the block's lanes past the end only add zeros",
+    },
+    Mistake {
+        name: "mean-of-g-forgotten",
+        caught_by: &["missing-1-over-d"],
+        says: "dx lacks the term c1, the mean of g",
+        mend: "dx = rstd·(g − c1 − x̂·c2): the mean depends on every x of the row",
+    },
+    Mistake {
+        name: "projection-forgotten",
+        caught_by: &["missing-1-over-d"],
+        says: "dx lacks the term x̂·c2, the mean of g·x̂",
+        mend: "dx = rstd·(g − c1 − x̂·c2): rstd depends on every x of the row",
+    },
+    Mistake {
+        name: "gamma-in-the-means-only",
+        caught_by: &["gamma-in-the-means"],
+        says: "dx takes dy in place of g = dy·gamma, the means do not",
+        mend: "dx = rstd·(g − c1 − x̂·c2) with g = dy·gamma throughout",
+    },
+    Mistake {
         name: "statistics-in-16-bits",
         caught_by: &["statistics-of-16-bit-rows"],
         says: "mean and rstd are rounded to the type of x",
@@ -188,6 +212,7 @@ impl Rows {
         let n = match way.mistake {
             Some("divided-by-d-minus-1") => width as f32 - 1.0,
             Some("row-sums-not-divided") => 1.0,
+            Some("divided-by-padded-width") => width.next_multiple_of(way.tile(128)) as f32,
             _ => width as f32,
         };
         let mean_of = |sum: f32| match way.has("one-over-d") {
@@ -198,14 +223,22 @@ impl Rows {
             true => xhat[d] * rstd,
             false => xhat[d],
         };
-        let c1 = match self.mean.is_some() || way.has("rms-subtracts-mean") {
+        let with_c1 = self.mean.is_some() || way.has("rms-subtracts-mean");
+        let c1 = match with_c1 && !way.has("mean-of-g-forgotten") {
             true => mean_of(way.order.sum(seen, |d| in_means[d])),
             false => 0.0,
         };
-        let c2 = mean_of(way.order.sum(seen, |d| in_means[d] * normalised(d)));
+        let c2 = match way.has("projection-forgotten") {
+            true => 0.0,
+            false => mean_of(way.order.sum(seen, |d| in_means[d] * normalised(d))),
+        };
         let dx = (0..width)
             .map(|d| {
                 let xhat = normalised(d);
+                let g = match way.has("gamma-in-the-means-only") {
+                    true => dy,
+                    false => &g,
+                };
                 let residual = self.residual.as_ref().map_or(0.0, |add| add[at.start + d]);
                 match way.mistake {
                     Some("terms-together") => rstd * (g[d] - (c1 + xhat * c2)) + residual,

@@ -111,6 +111,18 @@ pub(super) const MISTAKES: &[Mistake] = &[
         mend: "take the maximum of logits / temperature",
     },
     Mistake {
+        name: "temperature-ignored",
+        caught_by: &["temperature-in-lse"],
+        says: "the logits are not divided by the temperature",
+        mend: "s = x / temperature, in the maximum, the sum and the probabilities",
+    },
+    Mistake {
+        name: "lse-without-temperature",
+        caught_by: &["temperature-in-lse"],
+        says: "lse is that of the logits before they are divided by the temperature",
+        mend: "take maximum and sum of s = x / temperature",
+    },
+    Mistake {
         name: "sum-in-16-bits",
         caught_by: &["long-flat-row"],
         says: "the sum of exponentials is kept in the logits' 16 bits",
@@ -198,6 +210,10 @@ fn one(row: &[f32], k: usize, temperature: f32, way: &Way) -> (Vec<f32>, Vec<i32
             false => x / temperature,
         })
         .collect();
+    let scaled = match way.has("temperature-ignored") {
+        true => row.to_vec(),
+        false => scaled,
+    };
     let seen = match way.mistake {
         Some("last-logit-skipped") => (row.len() - 1).max(1),
         Some("vector-tail-dropped") if row.len() > 4 => row.len() / 4 * 4,
@@ -212,6 +228,10 @@ fn one(row: &[f32], k: usize, temperature: f32, way: &Way) -> (Vec<f32>, Vec<i32
     let mut lse = max + state.sum.ln();
     if way.has("temperature-after-maximum") {
         lse = max * temperature + state.sum.ln();
+    }
+    if way.has("lse-without-temperature") {
+        let unscaled = self::state(&row[..seen], way);
+        lse = unscaled.max + unscaled.sum.ln();
     }
     if way.has("single-logit-shortcut") && row.len() == 1 {
         lse = 0.0;
@@ -255,7 +275,7 @@ fn state(scaled: &[f32], way: &Way) -> State {
     };
     match way.mistake {
         Some("first-chunk-maximum") => {
-            let max = scaled[..scaled.len().min(64)]
+            let max = scaled[..scaled.len().min(way.tile(64))]
                 .iter()
                 .fold(f32::NEG_INFINITY, |m, s| m.max(*s));
             let sum = scaled.iter().map(|s| (s - max).exp()).sum();
@@ -267,6 +287,9 @@ fn state(scaled: &[f32], way: &Way) -> State {
         }
         _ => {}
     }
+    if let Some(tile) = way.tile {
+        return in_tiles(scaled, tile, way);
+    }
     let chain = |chain: Vec<usize>| {
         let states = chain.into_iter().map(leaf);
         states
@@ -275,6 +298,25 @@ fn state(scaled: &[f32], way: &Way) -> State {
     };
     let parts = way.order.chains(scaled.len()).into_iter().map(chain);
     tree(parts.collect(), &|a, b| merge(a, b, way)).expect("a row is not empty")
+}
+
+/// The running sum of a kernel that takes a tile at a time: each tile's own sum is right, and what
+/// was summed before it is what can go wrong.
+fn in_tiles(scaled: &[f32], tile: usize, way: &Way) -> State {
+    let right = Way::right(way.order);
+    let tiles = scaled.chunks(tile).map(|tile| state(tile, &right));
+    let first = State {
+        max: f32::NEG_INFINITY,
+        sum: 0.0,
+    };
+    tiles.fold(first, |old, tile| {
+        let both = merge(old, tile, &right);
+        match both.max > old.max && old.max > f32::NEG_INFINITY {
+            // The tile stands under the new maximum already, so that only the old sum is touched.
+            true => merge(old, tile, way),
+            false => both,
+        }
+    })
 }
 
 /// Both sums under the greater maximum.
@@ -325,7 +367,7 @@ fn best(row: &[f32], scaled: &[f32], seen: usize, k: usize, way: &Way) -> Vec<us
         }
         Some("chunk-keeps-too-few") => {
             let mut kept = Vec::new();
-            for chunk in order.chunks(64) {
+            for chunk in order.chunks(way.tile(64)) {
                 let mut chunk = chunk.to_vec();
                 chunk.sort_by(|a, b| greater(a, b).then(a.cmp(b)));
                 chunk.truncate(k.div_ceil(2));

@@ -64,6 +64,18 @@ pub(super) const MISTAKES: &[Mistake] = &[
         mend: "the weight is (code − 1)·d",
     },
     Mistake {
+        name: "codes-mirrored",
+        caught_by: &["codes-are-centred"],
+        says: "code 0 is taken for +d and code 2 for −d",
+        mend: "a weight is (code − 1)·d: codes 0, 1, 2 are −1, 0, +1",
+    },
+    Mistake {
+        name: "scale-as-bf16",
+        caught_by: &["codes-are-centred"],
+        says: "the two bytes of the scale are read as bf16",
+        mend: "the scale is f16, whatever the type of x",
+    },
+    Mistake {
         name: "base-3-last-byte",
         caught_by: &["base-3-last-byte"],
         says: "the last byte of a base-3 group, with three codes, is left out",
@@ -135,7 +147,11 @@ impl Weights {
         let bytes = call.input("packed").map(Tensor::bytes).unwrap_or_default();
         let (mut scales, mut codes) = (Vec::new(), Vec::new());
         for block in bytes.chunks(packing.block_bytes()) {
-            scales.push(f16::from_le_bytes([block[0], block[1]]).to_f32());
+            let scale = [block[0], block[1]];
+            scales.push(match way.has("scale-as-bf16") {
+                true => bf16::from_le_bytes(scale).to_f32(),
+                false => f16::from_le_bytes(scale).to_f32(),
+            });
             for j in 0..GROUP {
                 codes.push(f32::from(code(packing, &block[2..], j, way)));
             }
@@ -165,7 +181,12 @@ impl Weights {
         } else {
             1.0
         };
-        self.codes[n * self.columns + k] - centre
+        let sign = self.codes[n * self.columns + k] - centre;
+        if way.has("codes-mirrored") {
+            -sign
+        } else {
+            sign
+        }
     }
 
     fn at(&self, n: usize, k: usize, way: &Way) -> f32 {
