@@ -3,16 +3,17 @@
 use crate::check::barrier::Arrival;
 use crate::check::block::Blocks;
 use crate::check::finding::Log;
+use crate::check::proxy_device::{self, To, Who};
 use crate::check::race::Sites;
 use crate::check::values::Values;
-use crate::check::{Checker, Checks, Finding, barrier, global, mask};
+use crate::check::{Checker, Checks, Finding, barrier, global, mask, mbarrier};
 use crate::count::Counters;
 use crate::count::observe::Tally;
-use crate::exec::observer::{AccessEvent, At, Known, Observer};
+use crate::exec::observer::{AccessEvent, At, BarrierUse, Known, Observer};
 use crate::exec::registers::{LANES, Registers};
 use crate::exec::warp::Shape;
 use crate::lower::asynchronous::AsyncOp;
-use crate::lower::program::{MemoryOp, Op, Program, Scope};
+use crate::lower::program::{Between, MemoryOp, Op, Program, Scope};
 use crate::lower::sync::{BARRIERS, BarrierKind, SyncOp};
 use crate::ptx::ast::Module;
 use crate::ptx::types::Space;
@@ -30,6 +31,8 @@ pub(crate) struct Watch<'p> {
     blocks: Blocks,
     sites: Arc<Sites<'p>>,
     global: Arc<global::Shadow>,
+    /// The proxies to device memory, if the program uses more than one.
+    device: Option<Arc<proxy_device::Shadow>>,
     log: Log,
     /// The block of the cluster whose shared memory is accessed, if not the own.
     peer: Option<u32>,
@@ -42,18 +45,21 @@ impl<'p> Watch<'p> {
         checks: Checks,
         threads: u32,
         global: Arc<global::Shadow>,
+        device: Arc<proxy_device::Shadow>,
     ) -> Self {
         let program = sites.program;
+        let proxies = checks.has(Checker::Proxy);
+        let uses = |by: fn(&AsyncOp) -> bool| proxies && program.asyncs.iter().any(by);
         Self {
             program,
             sites,
             tally: counters.then(|| Box::new(Tally::new(program))),
             checks,
             threads,
-            proxies: checks.has(Checker::Proxy)
-                && program.asyncs.iter().any(AsyncOp::by_async_proxy),
+            proxies: uses(AsyncOp::by_async_proxy),
             blocks: Blocks::default(),
             global,
+            device: uses(AsyncOp::to_device_memory).then_some(device),
             log: Log::default(),
             peer: None,
         }
@@ -193,13 +199,30 @@ impl Observer for Watch<'_> {
         if event.space == Space::Shared && !by_copy && self.checks.has(Checker::Copies) {
             state.copies[target].access(event, log);
         }
-        if self.proxies && event.space == Space::Shared {
-            let (proxy, clocks) = (&mut state.proxies[target], &state.clocks);
-            let warp = member.base + event.at.warp;
-            if asynchronous.is_none_or(AsyncOp::by_generic_proxy) {
-                proxy.ordinary(clocks.now(warp), event);
-            } else if asynchronous.is_some_and(AsyncOp::by_async_proxy) {
-                proxy.asynchronous(clocks, &sites.clusters, warp, event, log);
+        if self.proxies {
+            let ordinary = asynchronous.is_none_or(AsyncOp::by_generic_proxy);
+            let other = asynchronous.is_some_and(AsyncOp::by_async_proxy);
+            let (clocks, clusters) = (&state.clocks, &sites.clusters);
+            let (cluster, warp) = (member.first, member.base + event.at.warp);
+            let who = Who {
+                clocks,
+                clusters,
+                cluster,
+                warp,
+            };
+            match (event.space, &self.device) {
+                (Space::Shared, _) if ordinary => {
+                    state.proxies[target].ordinary(clocks.now(warp), event);
+                }
+                (Space::Shared, _) if other => {
+                    state.proxies[target].asynchronous(clocks, clusters, warp, event, log);
+                }
+                (Space::Global, Some(device)) if ordinary => {
+                    let released = matches!(asynchronous, Some(AsyncOp::CopyMap(_)));
+                    device.ordinary(who, &mut state.open, event, released);
+                }
+                (Space::Global, Some(device)) if other => device.asynchronous(who, event, log),
+                _ => {}
             }
         }
         match event.space {
@@ -219,16 +242,65 @@ impl Observer for Watch<'_> {
         }
     }
 
-    fn fence(&mut self, at: At, scope: Scope, proxy: bool) {
+    fn fence(&mut self, at: At, scope: Scope, between: Between) {
         let clusters = &self.sites.clusters;
         let member = clusters.member(at.block);
-        if let Some(state) = self.blocks.get(member.first) {
-            let warp = member.base + at.warp;
-            if proxy && self.proxies {
-                let all = state.proxies.iter_mut();
-                all.for_each(|p| p.fence(&state.clocks, clusters, warp, at.mask));
+        let Some(state) = self.blocks.get(member.first) else {
+            return;
+        };
+        let (cluster, warp) = (member.first, member.base + at.warp);
+        let clocks = &state.clocks;
+        let who = Who {
+            clocks,
+            clusters,
+            cluster,
+            warp,
+        };
+        match between {
+            Between::Async { shared, global } if self.proxies => {
+                if shared {
+                    let all = state.proxies.iter_mut();
+                    all.for_each(|p| p.fence(clocks, clusters, warp, at.mask));
+                }
+                if let Some(device) = self.device.as_ref().filter(|_| global) {
+                    device.fence(who, &mut state.open, at.mask, To::Async);
+                }
             }
+            Between::Maps => {
+                if let Some(device) = &self.device {
+                    device.fence(who, &mut state.open, at.mask, To::Maps);
+                }
+            }
+            Between::BarrierInit => {
+                let phases = state.barrier.phases;
+                state.mbarriers[member.rank as usize].fence(at, phases);
+            }
+            _ => {}
+        }
+        if matches!(between, Between::Accesses | Between::Maps) {
             state.clocks.fence(warp, scope >= Scope::Device);
+        }
+    }
+
+    fn map_read(&mut self, at: At, address: u64) {
+        let clusters = &self.sites.clusters;
+        let member = clusters.member(at.block);
+        let state = self.blocks.get(member.first);
+        if let (Some(state), Some(device)) = (state, &self.device) {
+            let who = Who {
+                clocks: &state.clocks,
+                clusters,
+                cluster: member.first,
+                warp: member.base + at.warp,
+            };
+            device.map_read(who, at, address, &mut self.log);
+        }
+    }
+
+    fn map_acquire(&mut self, at: At, address: u64) {
+        if let Some(device) = &self.device {
+            let cluster = self.sites.clusters.member(at.block).first;
+            device.map_acquire(cluster, address);
         }
     }
 
@@ -335,11 +407,21 @@ impl Observer for Watch<'_> {
         }
     }
 
-    fn mbarrier(&mut self, at: At, place: u64, passed: bool) {
+    fn mbarrier(&mut self, at: At, place: u64, what: BarrierUse) {
         let member = self.sites.clusters.member(at.block);
         let target = self.peer.unwrap_or(member.rank) as usize;
         if let Some(state) = self.blocks.get(member.first) {
             let warp = member.base + at.warp;
+            if self.checks.has(Checker::Mbarrier) {
+                let user = mbarrier::User {
+                    clocks: &state.clocks,
+                    clusters: &self.sites.clusters,
+                    warp,
+                    phases: state.barrier.phases,
+                };
+                state.mbarriers[target].used(&user, at, place, what, &mut self.log);
+            }
+            let passed = what == BarrierUse::Passed;
             let at = At { warp, ..at };
             state.shared[target].mbarrier(&mut state.clocks, at, place, passed);
             if passed {

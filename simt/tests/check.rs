@@ -138,6 +138,10 @@ mistakes!(
     ReadInFlight,
     WrittenInFlight,
     Unfenced,
+    StaleMap,
+    NoInit,
+    InitUnordered,
+    InitTwice,
 );
 
 /// Every checker has programs that it must catch, each of which it leaves alone when it is off,

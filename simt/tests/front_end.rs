@@ -65,8 +65,13 @@ $L_end: ret;
 
 /// Runs a body with 24 bytes at `%rd1` that it may change.
 fn run(body: &str, bytes: &[u32; 6]) -> Result<[u32; 6], String> {
+    run_after("", body, bytes)
+}
+
+/// The same with something before the kernel.
+fn run_after(before: &str, body: &str, bytes: &[u32; 6]) -> Result<[u32; 6], String> {
     let text = format!(
-        "{HEAD}.entry k(.param .u64 p) {{ .reg .b64 %rd<3>; ld.param.u64 %rd1, [p];\n{body}\nret; }}"
+        "{HEAD}{before}\n.entry k(.param .u64 p) {{ .reg .b64 %rd<3>; ld.param.u64 %rd1, [p];\n{body}\nret; }}"
     );
     let validated = simt::compile(&text).map_err(|e| e.to_string())?;
     let mut machine = Machine::new(1 << 20);
@@ -83,6 +88,88 @@ fn run(body: &str, bytes: &[u32; 6]) -> Result<[u32; 6], String> {
         .read(at, words.as_flattened_mut())
         .expect("is there");
     Ok(words.map(u32::from_le_bytes))
+}
+
+/// What stands in modules from nvcc 12 and 13 besides code.
+#[test]
+fn what_the_code_does_not_need_is_read_over() {
+    let before = r#"
+.weak .global .align 4 .u32 weak = 5;
+.common .global .align 4 .u32 common;
+.global .attribute(.managed) .align 4 .u32 managed;
+.global .attribute(.unified(19, 95)) .align 8 .f32 unified[2];
+.global .texref texture;
+.global .samplerref sampler = { filter_mode = linear, addr_mode_0 = wrap };
+.global .surfref surfaces[2];
+.extern .global .align 4 .u32 elsewhere;
+.extern .func (.param .b32 r) helper (.param .b32 x);
+.func (.param .b32 r) kept (.param .b32 x) .abi_preserve 8 .abi_preserve_control 4 { ret; }
+.entry textured(.param .texref t) .blocksareclusters .explicitcluster .maxclusterrank 4 .reqntid 32 { ret; }
+	.section	.debug_str
+	{
+$L__info:
+.b8 99,108,0
+.b64 .debug_info+4
+.b32 $L__a-$L__b
+	}
+"#;
+    let body = "
+        .pragma \"nounroll\";
+        .reg .u32 %r;
+        mov.u32 %r, %envreg31;
+        st.global.u32 [%rd1], %r;
+        mov.u32 %r, %pm7;
+        st.global.u32 [%rd1+4], %r;
+        ld.global.u32 %r, [weak];
+        st.global.u32 [%rd1+8], %r;";
+    assert_eq!(
+        run_after(before, body, &[1, 2, 3, 4, 5, 6]),
+        Ok([0, 0, 5, 4, 5, 6])
+    );
+}
+
+#[test]
+fn an_alias_is_its_function() {
+    let of = |alias: &str| {
+        let before = format!(
+            ".visible .func (.param .b32 r) more (.param .b32 x)
+            {{ .reg .u32 %x; ld.param.u32 %x, [x]; add.u32 %x, %x, 40; st.param.b32 [r], %x; ret; }}
+            .visible .func (.param .b32 r) also (.param .b32 x);
+            {alias}"
+        );
+        let body = "
+            .reg .u32 %r; ld.global.u32 %r, [%rd1];
+            { .param .b32 x; .param .b32 r; st.param.b32 [x], %r; call.uni (r), also, (x); ld.param.b32 %r, [r]; }
+            st.global.u32 [%rd1], %r;";
+        run_after(&before, body, &[2, 0, 0, 0, 0, 0])
+    };
+    assert_eq!(of(".alias also, more;"), Ok([42, 0, 0, 0, 0, 0]));
+    for (alias, says) in [
+        ("", "`also` is called, declared, and has no body"),
+        (
+            ".alias also, other;",
+            "there is no function `other` with a body",
+        ),
+    ] {
+        let error = of(alias).expect_err("no body");
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_variable_of_another_file_has_no_value() {
+    let body = ".reg .u32 %r; ld.global.u32 %r, [v]; st.global.u32 [%rd1], %r;";
+    let of = |before: &str| run_after(before, body, &[0; 6]);
+    let error = of(".extern .global .u32 v;").expect_err("is nowhere");
+    assert!(
+        error.contains("unsupported: `v` is declared, and has no definition"),
+        "{error}"
+    );
+    let defined = [".global .u32 v = 7;", ".extern .global .u32 v;"];
+    for [a, b] in [[0, 1], [1, 0]] {
+        let both = format!("{}{}", defined[a], defined[b]);
+        assert_eq!(of(&both), Ok([7, 0, 0, 0, 0, 0]), "{both}");
+    }
 }
 
 #[test]
@@ -160,6 +247,39 @@ fn bad_text_is_explained() {
     }
     insta::with_settings!({snapshot_path => "front_end", omit_expression => true}, {
         insta::assert_snapshot!("bad_text", shown);
+    });
+}
+
+/// `front_end/refused.txt` has a program a line.
+#[test]
+fn every_refusal_is_explained() {
+    let mut shown = String::new();
+    let lines = include_str!("front_end/refused.txt").lines();
+    let mut taken = Vec::new();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let (before, body) = line.split_once("||").unwrap_or(("", line));
+        let text = format!(
+            "{HEAD}.global .u32 glob;
+.const .u32 cst;
+.func (.reg .b32 out) fun(.reg .b32 in) {{ mov.b32 out, in; ret; }}
+{before}
+.entry k() {{
+    .reg .pred %p<4>; .reg .b16 %h<4>; .reg .b32 %r<8>; .reg .b64 %rd<8>; .reg .f32 %f<4>; .reg .f64 %d<4>;
+    .shared .align 128 .b8 tile[256]; .local .b8 loc[64];
+    {body}
+L:  ret;
+}}\n"
+        );
+        match simt::compile(&text) {
+            Ok(_) => taken.push(line),
+            Err(error) => {
+                let _ = writeln!(shown, "## {line}\n{}\n", error.to_string().trim_end());
+            }
+        }
+    }
+    assert!(taken.is_empty(), "not refused:\n{}", taken.join("\n"));
+    insta::with_settings!({snapshot_path => "front_end", omit_expression => true}, {
+        insta::assert_snapshot!("refused", shown);
     });
 }
 

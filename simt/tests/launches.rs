@@ -88,7 +88,7 @@ macro_rules! variants {
 variants!(
     FAULTS, fault, FaultKind:
     OutOfBounds, UseAfterFree, ReadOnly, Misaligned, WrongSpace, Trap, Deadlock, BlockEnded,
-    ClusterBarrier, TensorMap, NoFunction, BulkSize, BranchIndex, BarrierNumber, BarrierCount, Steps, Operand,
+    ClusterBarrier, TensorMap, NoFunction, CopySource, BulkSize, BranchIndex, BarrierNumber, BarrierCount, Steps, Operand,
 );
 variants!(ERRORS, refusal, LaunchError: Invalid, NoEntry, Unsupported, Limit, Fault);
 variants!(MEMORY, memory, MemoryError: OutOfMemory, NotAllocated);
@@ -154,6 +154,16 @@ fn every_failure_is_explained() {
             l.block = [1024, 1, 1];
         }),
         with("unsupported", ".entry other() { ret; }\n", "tex.odd;"),
+        with(
+            "output from the device",
+            ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n.entry other() { ret; }\n",
+            "{ .param .b64 f; .param .b64 a; .param .b32 r; call.uni (r), vprintf, (f, a); }",
+        ),
+        with(
+            "a function of another file",
+            ".extern .func helper();\n.entry other() { ret; }\n",
+            "call helper;",
+        ),
         case(
             "wrong space",
             "ldmatrix.sync.aligned.m8n8.x1.b16 {%r2}, [%rd1];",
@@ -181,6 +191,11 @@ fn every_failure_is_explained() {
             "other bytes than a tensor map",
             "st.global.u32 [%rd2], %r1; bar.sync 0; setp.eq.u32 %p, %r1, 0;
     @%p cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [tile], [%rd1, {%r1}], [tile+128];",
+            SAME,
+        ),
+        case(
+            "copy of more than its size",
+            "mov.u32 %r3, tile; add.u32 %r2, %r1, 10; cp.async.cg.shared.global [%r3], [%rd1], 16, %r2;",
             SAME,
         ),
         hopper(
@@ -310,7 +325,18 @@ fn near_misses_run() {
     // Down from the lane's number, one call a step.
     let down = ".func f(.reg .b32 %n) { .reg .pred %p; setp.eq.u32 %p, %n, 0; @%p ret;
         sub.u32 %n, %n, 1; call f, (%n); ret; }\n";
-    for (before, body) in [(function, call), (down, "call f, (%r1);")] {
+    // A function that no register can mean is none of what a call through one may reach.
+    let beside = format!("{function}.func g() {{ tex.odd; ret; }}\n");
+    // Memory that the system keeps for itself lies apart from the kernel's own.
+    let reserved = "mov.u32 %r2, %reserved_smem_offset_1; st.shared.u32 [%r2], %r1;
+        mov.u32 %r3, %reserved_smem_offset_end; sub.u32 %r3, %r3, 4; ld.shared.u32 %r4, [%r2];
+        mov.u32 %r5, tile; st.shared.u32 [%r5+252], %r1;";
+    for (before, body) in [
+        (function, call),
+        (beside.as_str(), call),
+        ("", reserved),
+        (down, "call f, (%r1);"),
+    ] {
         run(&Case {
             title: body,
             target: "sm_80",
@@ -338,6 +364,7 @@ fn near_misses_run() {
         vector.as_str(),
         "mov.u32 %r2, tile; mad.lo.u32 %r2, %r1, 8, %r2; st.shared.u64 [%r2], %rd1;",
         "bar.sync 15, 32;",
+        "mov.u32 %r3, tile; min.u32 %r2, %r1, 16; cp.async.cg.shared.global [%r3], [%rd1], 16, %r2;",
         "setp.lt.u32 %p, %r1, 16; @%p bra A; bar.warp.sync -1; bra B; A: bar.warp.sync -1; B:",
         "setp.lt.u32 %p, %r1, 16; @%p exit; bar.warp.sync -1; bar.sync 0;",
     ] {
@@ -350,6 +377,18 @@ fn near_misses_run() {
         })
         .unwrap_or_else(|e| panic!("{body}: {e}"));
     }
+}
+
+#[test]
+fn a_copy_that_reads_more_than_it_writes_is_refused_where_that_is_plain() {
+    let of = |size: u32| {
+        let body = format!("cp.async.ca.shared.global [tile], [%rd1], 8, {size};");
+        compile(&kernel("sm_80", "", &body)).map(drop)
+    };
+    let error = of(9).expect_err("9 of 8 bytes").to_string();
+    assert!(error.contains("cannot read more than that"), "{error}");
+    assert!(error.contains("^"), "{error}");
+    of(8).expect("all of it");
 }
 
 #[test]

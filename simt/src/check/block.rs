@@ -3,7 +3,9 @@
 use super::barrier::Arrival;
 use super::clocks::Clocks;
 use super::copies::Copies;
+use super::mbarrier::Mbarriers;
 use super::proxy::Proxy;
+use super::proxy_device::Open;
 use super::values::Values;
 use super::{cluster, global, shared};
 use crate::lower::program::Program;
@@ -26,6 +28,10 @@ pub(crate) struct BlockState {
     pub(crate) copies: Vec<Copies>,
     /// By rank.
     pub(crate) proxies: Vec<Proxy>,
+    /// Writes to device memory that not all proxies know of.
+    pub(crate) open: Open,
+    /// By rank.
+    pub(crate) mbarriers: Vec<Mbarriers>,
     /// The barrier of the cluster.
     pub(crate) barrier: cluster::Barrier,
     /// Accesses of other blocks, by rank.
@@ -66,6 +72,8 @@ impl Blocks {
                 state.values.iter_mut().for_each(Values::restart);
                 state.copies.fill_with(Copies::default);
                 state.proxies.iter_mut().for_each(Proxy::restart);
+                state.open.restart();
+                state.mbarriers.iter_mut().for_each(Mbarriers::restart);
                 state.barrier = cluster::Barrier::default();
                 state.visits.fill_with(cluster::Visits::default);
                 state.live.fill(threads);
@@ -79,6 +87,8 @@ impl Blocks {
                 values: (0..warps * size).map(|_| Values::new(program)).collect(),
                 copies: each.clone().map(|_| Copies::default()).collect(),
                 proxies: each.clone().map(|_| Proxy::default()).collect(),
+                open: Open::default(),
+                mbarriers: each.clone().map(|_| Mbarriers::default()).collect(),
                 barrier: cluster::Barrier::default(),
                 visits: each.map(|_| cluster::Visits::default()).collect(),
                 live: vec![threads; size as usize],

@@ -77,6 +77,8 @@ pub(crate) struct Barrier {
     collected: Vec<u32>,
     /// The same of the last phase.
     complete: Vec<u32>,
+    /// Phases that are over.
+    pub(crate) phases: u32,
 }
 
 impl Barrier {
@@ -92,6 +94,7 @@ impl Barrier {
     /// The phase is over.
     pub(crate) fn complete(&mut self) {
         self.complete = std::mem::take(&mut self.collected);
+        self.phases += 1;
     }
 
     /// Lanes of a warp have waited for it.

@@ -52,6 +52,14 @@ pub enum Mistake {
     WrittenInFlight,
     /// An asynchronous operation follows an ordinary write without a proxy fence.
     Unfenced,
+    /// A tensor map is used that was written without its proxy's fences.
+    StaleMap,
+    /// What is used as an mbarrier was never initialised.
+    NoInit,
+    /// An mbarrier is used that is not known to be initialised.
+    InitUnordered,
+    /// An mbarrier is initialised again.
+    InitTwice,
 }
 
 /// A mistake in a program that ran on.

@@ -14,7 +14,9 @@ pub(crate) mod copies;
 pub(crate) mod finding;
 pub(crate) mod global;
 pub(crate) mod mask;
+pub(crate) mod mbarrier;
 pub(crate) mod proxy;
+pub(crate) mod proxy_device;
 pub(crate) mod race;
 pub(crate) mod shared;
 pub(crate) mod values;
@@ -43,14 +45,16 @@ pub enum Checker {
     Mask,
     /// Shared memory used while an asynchronous copy to it is in flight.
     Copies,
-    /// Bulk copies and `wgmma` on shared memory that ordinary instructions wrote, without
-    /// `fence.proxy.async` between.
+    /// Bulk copies and `wgmma` on memory that ordinary instructions wrote, without
+    /// `fence.proxy.async` between; tensor maps written and used without their fences.
     Proxy,
+    /// mbarriers used before their initialisation is known, or initialised twice.
+    Mbarrier,
 }
 
 impl Checker {
     /// Every checker.
-    pub const ALL: [Checker; 8] = [
+    pub const ALL: [Checker; 9] = [
         Checker::Uninitialised,
         Checker::SharedRace,
         Checker::GlobalRace,
@@ -59,6 +63,7 @@ impl Checker {
         Checker::Mask,
         Checker::Copies,
         Checker::Proxy,
+        Checker::Mbarrier,
     ];
 
     /// Its name in lists of checkers.
@@ -72,6 +77,7 @@ impl Checker {
             Checker::Mask => "mask",
             Checker::Copies => "copies",
             Checker::Proxy => "proxy",
+            Checker::Mbarrier => "mbarrier",
         }
     }
 }

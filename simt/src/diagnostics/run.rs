@@ -66,6 +66,9 @@ fn heading(kind: &FaultKind) -> String {
         FaultKind::NoFunction { address } => {
             format!("call through a register: {address:#x} is no function with these parameters")
         }
+        FaultKind::CopySource { kept, size } => {
+            format!("`cp.async` of {size} bytes is to read {kept} bytes of its source")
+        }
         FaultKind::BulkSize { bytes } => {
             format!("a bulk copy of {bytes} bytes; sizes are multiples of 16")
         }
@@ -123,6 +126,10 @@ fn usual_cause(kind: &FaultKind) -> Option<&'static str> {
         }
         FaultKind::NoFunction { .. } => {
             "a function pointer that was never set, or set to a function of another signature"
+        }
+        FaultKind::CopySource { .. } => {
+            "a source size of the last, partial tile that was not cut off at the size of the copy, \
+             or that became negative"
         }
         FaultKind::BulkSize { .. } => {
             "a partial tile copied by its own size, or elements counted as bytes"

@@ -5,7 +5,8 @@ use super::block::Block;
 use super::cluster::{at_peer, resolve, shared_address};
 use super::fault::{FaultKind, Raised};
 use super::misc::{get, set};
-use super::observer::{At, Observer};
+use super::mover::each_lane;
+use super::observer::{At, BarrierUse, Observer};
 use super::registers::LANES;
 use super::step::{Env, bits};
 use super::warp::Warp;
@@ -24,11 +25,30 @@ pub(crate) fn execute<O: Observer>(
 ) -> Result<(), Raised> {
     match op {
         AsyncOp::Copy(op) => copy(env, block, warp, observer, op, at),
-        AsyncOp::Bulk(op) => super::bulk::linear(env, block, warp, observer, op, at),
-        AsyncOp::Tensor(op) => super::tensor::execute(env, block, warp, observer, op, at),
+        AsyncOp::Bulk(op) => each_lane(env, block, warp, observer, at, |mover| {
+            super::bulk::linear(mover, op)
+        }),
+        AsyncOp::Tensor(op) => each_lane(env, block, warp, observer, at, |mover| {
+            super::tensor::copy(mover, op)
+        }),
         AsyncOp::Remote(op) => super::bulk::remote(env, block, warp, observer, op, at),
-        AsyncOp::Replace(op) => super::tensor::replace(env, block, warp, observer, op, at),
-        AsyncOp::CopyMap(op) => super::tensor::copy_map(env, block, warp, observer, op, at),
+        AsyncOp::Replace(op) => each_lane(env, block, warp, observer, at, |mover| {
+            super::map::replace(mover, op)
+        }),
+        AsyncOp::CopyMap(op) => {
+            let mask = at.mask & at.mask.wrapping_neg();
+            let one = At { mask, ..at };
+            each_lane(env, block, warp, observer, one, |mover| {
+                super::map::copy(mover, op)
+            })
+        }
+        AsyncOp::AcquireMap(map) => {
+            if O::ACTIVE {
+                let places = addresses(warp, map);
+                bits(at.mask).for_each(|lane| observer.map_acquire(at, places[lane]));
+            }
+            Ok(())
+        }
         AsyncOp::Commit { bulk } => {
             if O::ACTIVE {
                 observer.copies_commit(at, *bulk);
@@ -69,12 +89,17 @@ fn copy<O: Observer>(
     );
     let kept: [u32; LANES] = match op.kept {
         Kept::All => [op.size; LANES],
-        Kept::Bytes(plane) => warp.registers.narrow(plane).map(|n| n.min(op.size)),
+        Kept::Bytes(plane) => *warp.registers.narrow(plane),
         Kept::Unless(p) => {
             let ignored = warp.registers.predicates[usize::from(p)];
             std::array::from_fn(|lane| if ignored >> lane & 1 != 0 { 0 } else { op.size })
         }
     };
+    if let Some(lane) = bits(at.mask).find(|lane| kept[*lane] > op.size) {
+        let (kept, size) = (kept[lane], op.size);
+        let kind = FaultKind::CopySource { kept, size };
+        return Err(Raised::new(kind, lane as u32));
+    }
     let lanes = |holds: &dyn Fn(u32) -> bool| {
         bits(at.mask)
             .filter(|l| holds(kept[*l]))
@@ -218,7 +243,7 @@ pub(crate) fn complete<O: Observer>(
     let place = located(env, block, place, at.mask.trailing_zeros() as usize)?;
     update(block, place, |phase| phase.complete_bytes(bytes));
     if O::ACTIVE {
-        observer.mbarrier(at, place as u64, false);
+        observer.mbarrier(at, place as u64, BarrierUse::Other);
     }
     Ok(())
 }
@@ -312,14 +337,14 @@ fn barrier_at<O: Observer>(
         super::collective::set_predicate(warp, p, 1 << lane, u32::from(waited) << lane);
     }
     if O::ACTIVE {
-        observer.mbarrier(
-            At {
-                mask: 1 << lane,
-                ..at
-            },
-            place as u64,
-            waited,
-        );
+        let what = match op.action {
+            BarrierAction::Init => BarrierUse::Init,
+            BarrierAction::Invalidate => BarrierUse::Invalidate,
+            _ if waited => BarrierUse::Passed,
+            _ => BarrierUse::Other,
+        };
+        let mask = 1 << lane;
+        observer.mbarrier(At { mask, ..at }, place as u64, what);
     }
     Ok(())
 }

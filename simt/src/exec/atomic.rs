@@ -1,5 +1,6 @@
 //! Atomic read-modify-write, lane after lane.
 
+use super::asynchronous::{set_word, word};
 use super::misc::{get, set};
 use super::observer::{At, Observer};
 use super::registers::LANES;
@@ -8,12 +9,12 @@ use super::transfer::Place;
 use super::warp::Warp;
 use crate::isa::meaning::Flags;
 use crate::isa::meaning::half::{self, Format};
-use crate::lower::program::{Atomic, MemoryOp};
+use crate::lower::program::{Atomic, MemoryOp, Reg};
 use crate::memory::Store;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::{Allocation, Shared};
 use crate::ptx::types::{ScalarType, TypeKind};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What an atomic stores, from what was there and its operands.
 pub(crate) fn modify(what: Atomic, ty: ScalarType, old: u64, b: u64, c: u64) -> u64 {
@@ -105,8 +106,39 @@ fn add(ty: ScalarType, old: u64, b: u64) -> u64 {
     }
 }
 
+/// What a lane holds in a register of 16 bytes.
+fn get_wide(warp: &Warp, reg: Reg, lane: usize) -> u128 {
+    (0..4).rev().fold(0, |value, k| {
+        value << 32 | u128::from(word(warp, reg, k, lane))
+    })
+}
+
+fn set_wide(warp: &mut Warp, reg: Reg, lane: usize, value: u128) {
+    (0..4).for_each(|k| set_word(warp, reg, k, lane, (value >> (32 * k)) as u32));
+}
+
+/// An exchange or a compare-and-swap of 16 bytes, which `old` holds, for a lane.
+fn wide(warp: &mut Warp, op: &MemoryOp, what: Atomic, lane: usize, old: u128) -> u128 {
+    let b = get_wide(warp, op.sources[0], lane);
+    let new = match op.sources.get(1) {
+        Some(c) if what == Atomic::CompareSwap && old == b => get_wide(warp, *c, lane),
+        Some(_) => old,
+        None => b,
+    };
+    if let Some(result) = op.registers[0] {
+        set_wide(warp, result, lane, old);
+    }
+    new
+}
+
 /// Makes 64-bit atomics of different host threads exclude each other.
 static WIDE: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+
+/// Holds the eight bytes at an offset.
+fn hold(offset: u64) -> MutexGuard<'static, ()> {
+    let stripe = &WIDE[(offset / 8 % 64) as usize];
+    stripe.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn global_modify(
     env: &Env<'_>,
@@ -123,10 +155,7 @@ fn global_modify(
     match size {
         4 => u64::from(a.update32(offset, |old| f(u64::from(old)) as u32)),
         8 => {
-            let stripe = &WIDE[(offset / 8 % 64) as usize];
-            let _guard = stripe
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _held = hold(offset);
             let old = a.load(offset, 8);
             a.store(offset, 8, f(old), false);
             old
@@ -174,12 +203,21 @@ pub(crate) fn global<O: Observer>(
         let mut known = [u16::MAX; LANES];
         for lane in bits(at.mask) {
             let offset = place.of(lane) + k as u64 * u64::from(size);
-            let (b, c) = operands(warp, op, k, lane);
             if O::ACTIVE {
                 known[lane] = memory.written(offset, size) as u16;
             }
             let a = memory.allocation;
             a.mark(offset, size);
+            if size == 16 {
+                // The lower half first: nobody who holds the upper one waits for it.
+                let _held = [offset, offset + 8].map(hold);
+                let halves = [offset, offset + 8].map(|at| u128::from(a.load(at, 8)));
+                let new = wide(warp, op, what, lane, halves[0] | halves[1] << 64);
+                a.store(offset, 8, new as u64, env.alone);
+                a.store(offset + 8, 8, (new >> 64) as u64, env.alone);
+                continue;
+            }
+            let (b, c) = operands(warp, op, k, lane);
             let old = global_modify(env, a, offset, size, |old| modify(what, op.ty, old, b, c));
             if let Some(result) = result {
                 set(warp, *result, lane, old);
@@ -206,12 +244,19 @@ pub(crate) fn small<O: Observer>(
         let mut known = [u16::MAX; LANES];
         for lane in bits(at.mask) {
             let to = targets[lane] as usize + k * size as usize;
-            let (b, c) = operands(warp, op, k, lane);
-            let old = memory.load(to, size).unwrap_or(0);
             if O::ACTIVE {
                 known[lane] = memory.written(to, size) as u16;
                 memory.mark(to, size, (1 << size) - 1);
             }
+            if size == 16 {
+                let half = |at| u128::from(memory.load(at, 8).unwrap_or(0));
+                let new = wide(warp, op, what, lane, half(to) | half(to + 8) << 64);
+                memory.store(to, 8, new as u64);
+                memory.store(to + 8, 8, (new >> 64) as u64);
+                continue;
+            }
+            let (b, c) = operands(warp, op, k, lane);
+            let old = memory.load(to, size).unwrap_or(0);
             memory.store(to, size, modify(what, op.ty, old, b, c));
             if let Some(result) = result {
                 set(warp, *result, lane, old);

@@ -1,237 +1,56 @@
 //! Bulk copies at work: linear ones, and stores that complete bytes at an mbarrier. Tensors are
 //! in [`super::tensor`].
 
-use super::access::{self, addresses};
-use super::asynchronous::{complete, set_word, word};
+use super::access;
 use super::block::Block;
-use super::cluster::{address, at_peer, resolve, shared_address};
+use super::cluster::{address, resolve};
 use super::fault::{FaultKind, Raised};
-use super::misc::{get, set};
+use super::mover::{Mover, PIECE, each_lane};
 use super::observer::{At, Observer};
-use super::registers::LANES;
-use super::step::{Env, bits};
+use super::step::Env;
 use super::warp::Warp;
-use crate::lower::bulk::{BulkOp, Reduction, RemoteOp, Scratch};
-use crate::lower::program::{Access, Address, Atomic, MemoryOp, Order, Reg, Scope};
-use crate::ptx::types::{ScalarType, Space};
-
-/// Bytes a bulk copy moves at a time: its granularity.
-pub(crate) const PIECE: u64 = 16;
-
-/// What an operation needs to touch memory for one lane.
-pub(crate) struct Mover<'a, 'e, O> {
-    pub(crate) env: &'a Env<'e>,
-    pub(crate) block: &'a mut Block,
-    pub(crate) warp: &'a mut Warp,
-    pub(crate) observer: &'a mut O,
-    /// With one lane in its mask.
-    pub(crate) at: At,
-}
-
-impl<O: Observer> Mover<'_, '_, O> {
-    pub(crate) fn lane(&self) -> usize {
-        self.at.mask.trailing_zeros() as usize
-    }
-
-    /// One access of the lane.
-    pub(crate) fn access(&mut self, op: &MemoryOp, place: u64) -> Result<(), Raised> {
-        let (at, targets) = (self.at, [place; LANES]);
-        access::execute_at(
-            self.env,
-            self.block,
-            self.warp,
-            self.observer,
-            op,
-            at,
-            targets,
-        )
-    }
-
-    /// A part of a register of 16 bytes.
-    pub(crate) fn part(&self, whole: Reg, offset: u64, bytes: u64) -> u64 {
-        let low = word(self.warp, whole, (offset / 4) as u32, self.lane());
-        match bytes {
-            8 => {
-                let high = word(self.warp, whole, (offset / 4) as u32 + 1, self.lane());
-                u64::from(low) | u64::from(high) << 32
-            }
-            4 => u64::from(low),
-            _ => u64::from(low) >> (8 * (offset % 4)) & ((1 << (8 * bytes)) - 1),
-        }
-    }
-
-    /// Puts a value into a part of a register of 16 bytes whose bits there are zero.
-    pub(crate) fn set_part(&mut self, whole: Reg, offset: u64, value: u64) {
-        let (index, lane) = ((offset / 4) as u32, self.lane());
-        let shifted = u128::from(value) << (8 * (offset % 4));
-        for (k, bits) in [shifted as u32, (shifted >> 32) as u32]
-            .into_iter()
-            .enumerate()
-        {
-            if bits != 0 {
-                let old = word(self.warp, whole, index + k as u32, lane);
-                set_word(self.warp, whole, index + k as u32, lane, old | bits);
-            }
-        }
-    }
-
-    pub(crate) fn clear(&mut self, whole: Reg) {
-        (0..4).for_each(|k| set_word(self.warp, whole, k, self.lane(), 0));
-    }
-
-    /// One element of the piece to memory: stored, or combined with what is there.
-    pub(crate) fn element(
-        &mut self,
-        registers: &Scratch,
-        space: Space,
-        ty: ScalarType,
-        reduce: Option<Atomic>,
-        offset: u64,
-        place: u64,
-    ) -> Result<(), Raised> {
-        let value = self.part(registers.piece, offset, u64::from(ty.bytes()));
-        let lane = self.lane();
-        set(self.warp, registers.element, lane, value);
-        let op = match reduce {
-            None => plain(Access::Store, space, ty, registers.element),
-            Some(what) => atomic(what, space, ty, registers.element),
-        };
-        self.access(&op, place)
-    }
-
-    /// A copy out of shared memory was issued.
-    pub(crate) fn reads(&mut self, from: u64, bytes: u32) {
-        if O::ACTIVE {
-            self.observer.copies_read(self.at, from, bytes);
-        }
-    }
-
-    /// Bytes have landed at `start` in the block of a rank: its mbarrier at `place` hears of
-    /// them.
-    pub(crate) fn complete(
-        &mut self,
-        rank: u32,
-        place: u64,
-        start: u64,
-        bytes: u32,
-    ) -> Result<(), Raised> {
-        let (env, at, lane) = (self.env, self.at, self.lane());
-        at_peer(
-            env,
-            self.block,
-            self.observer,
-            rank,
-            lane,
-            place,
-            |block, observer| {
-                if O::ACTIVE {
-                    observer.copies_issue(at, &[start; LANES], bytes, true);
-                }
-                complete(env, block, observer, at, place, bytes)
-            },
-        )
-    }
-
-    /// The rank and place of a shared address operand.
-    pub(crate) fn shared(&self, operand: &Address) -> Result<(u32, u64), Raised> {
-        let given = addresses(self.warp, operand)[self.lane()];
-        Ok(resolve(
-            self.block,
-            shared_address(operand.space, given, self.lane())?,
-        ))
-    }
-
-    /// The ranks that get what is copied.
-    pub(crate) fn receivers(&self, multicast: Option<u16>, own: u32) -> Vec<u32> {
-        match multicast {
-            None => vec![own],
-            Some(plane) => {
-                let mask = self.warp.registers.narrow(plane)[self.lane()] & 0xffff;
-                bits(mask).map(|rank| rank as u32).collect()
-            }
-        }
-    }
-}
-
-/// A weak access of one register.
-pub(crate) fn plain(kind: Access, space: Space, ty: ScalarType, register: Reg) -> MemoryOp {
-    crate::lower::asynchronous::access(kind, space, ty, register)
-}
-
-fn atomic(what: Atomic, space: Space, ty: ScalarType, register: Reg) -> MemoryOp {
-    MemoryOp {
-        registers: smallvec::smallvec![None],
-        sources: smallvec::smallvec![register],
-        order: Order::Relaxed,
-        scope: Scope::Device,
-        ..plain(Access::Atomic(what), space, ty, register)
-    }
-}
+use crate::lower::bulk::{BulkOp, Reduction, RemoteOp};
 
 /// A linear copy.
-pub(crate) fn linear<O: Observer>(
-    env: &Env<'_>,
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
-    op: &BulkOp,
-    at: At,
-) -> Result<(), Raised> {
-    let sizes = *warp.registers.narrow(op.size);
-    let (from, to) = (
-        addresses(warp, &op.source),
-        addresses(warp, &op.destination),
-    );
-    for lane in bits(at.mask) {
-        let size = u64::from(sizes[lane]);
-        if !size.is_multiple_of(PIECE) {
-            let kind = FaultKind::BulkSize { bytes: size };
-            return Err(Raised::new(kind, lane as u32));
+pub(crate) fn linear<O: Observer>(mover: &mut Mover<'_, '_, O>, op: &BulkOp) -> Result<(), Raised> {
+    let size = mover.narrow(op.size);
+    if !u64::from(size).is_multiple_of(PIECE) {
+        let bytes = u64::from(size);
+        return Err(mover.fault(FaultKind::BulkSize { bytes }));
+    }
+    let (from, to) = (mover.address(&op.source), mover.address(&op.destination));
+    let receivers = match &op.barrier {
+        Some(_) => {
+            let (rank, place) = mover.shared(&op.destination)?;
+            let all = mover.receivers(op.multicast, rank);
+            all.into_iter().map(|r| address(r, place)).collect()
         }
-        let here = At {
-            mask: 1 << lane,
-            ..at
-        };
-        let mut mover = Mover {
-            env,
-            block: &mut *block,
-            warp: &mut *warp,
-            observer: &mut *observer,
-            at: here,
-        };
-        let receivers = match &op.barrier {
-            Some(_) => {
-                let (rank, place) = mover.shared(&op.destination)?;
-                let all = mover.receivers(op.multicast, rank);
-                all.into_iter().map(|r| address(r, place)).collect()
-            }
-            None => vec![to[lane]],
-        };
-        for done in (0..size).step_by(PIECE as usize) {
-            mover.access(&op.load, from[lane].wrapping_add(done))?;
-            for to in &receivers {
-                let place = to.wrapping_add(done);
-                match op.reduce {
-                    None => mover.access(&op.store, place)?,
-                    Some(Reduction { what, ty }) => {
-                        let space = op.store.address.space;
-                        for offset in (0..PIECE).step_by(ty.bytes() as usize) {
-                            let place = place + offset;
-                            mover.element(&op.registers, space, ty, Some(what), offset, place)?;
-                        }
+        None => vec![to],
+    };
+    for done in (0..u64::from(size)).step_by(PIECE as usize) {
+        mover.access(&op.load, from.wrapping_add(done))?;
+        for to in &receivers {
+            let place = to.wrapping_add(done);
+            match op.reduce {
+                None => mover.access(&op.store, place)?,
+                Some(Reduction { what, ty }) => {
+                    let space = op.store.address.space;
+                    for offset in (0..PIECE).step_by(ty.bytes() as usize) {
+                        let place = place + offset;
+                        mover.element(&op.registers, space, ty, Some(what), offset, place)?;
                     }
                 }
             }
         }
-        if let Some(barrier) = &op.barrier {
-            let (_, place) = mover.shared(barrier)?;
-            for to in receivers {
-                let (rank, start) = resolve(mover.block, to);
-                mover.complete(rank, place, start, sizes[lane])?;
-            }
-        } else {
-            mover.reads(from[lane], sizes[lane]);
-        }
+    }
+    let Some(barrier) = &op.barrier else {
+        mover.reads(from, size);
+        return Ok(());
+    };
+    let (_, place) = mover.shared(barrier)?;
+    for to in receivers {
+        let (rank, start) = resolve(mover.block, to);
+        mover.complete(rank, place, start, size)?;
     }
     Ok(())
 }
@@ -246,35 +65,15 @@ pub(crate) fn remote<O: Observer>(
     at: At,
 ) -> Result<(), Raised> {
     access::execute(env, block, warp, observer, &op.memory, at)?;
-    for lane in bits(at.mask) {
-        let here = At {
-            mask: 1 << lane,
-            ..at
-        };
-        let mut mover = Mover {
-            env,
-            block: &mut *block,
-            warp: &mut *warp,
-            observer: &mut *observer,
-            at: here,
-        };
-        let (to, _) = mover.shared(&op.memory.address)?;
+    each_lane(env, block, warp, observer, at, |mover| {
+        let (to, start) = mover.shared(&op.memory.address)?;
         let (rank, place) = mover.shared(&op.barrier)?;
         if rank != to {
             let message = "the data and its mbarrier must be in the same block of the cluster";
-            let kind = FaultKind::Operand {
+            return Err(mover.fault(FaultKind::Operand {
                 message: message.to_owned(),
-            };
-            return Err(Raised::new(kind, lane as u32));
+            }));
         }
-        let start = addresses(mover.warp, &op.memory.address)[lane];
-        let (_, start) = resolve(mover.block, start);
-        mover.complete(rank, place, start, op.memory.bytes())?;
-    }
-    Ok(())
-}
-
-/// The value of a register for the lane of a mover.
-pub(crate) fn operand<O: Observer>(mover: &Mover<'_, '_, O>, reg: Reg) -> u64 {
-    get(mover.warp, reg, mover.lane())
+        mover.complete(rank, place, start, op.memory.bytes())
+    })
 }

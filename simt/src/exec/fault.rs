@@ -90,6 +90,8 @@ pub enum FaultKind {
     TensorMap { address: u64, message: String },
     /// A call of what is no function that takes these arguments.
     NoFunction { address: u64 },
+    /// A `cp.async` that is to read more bytes than it writes.
+    CopySource { kept: u32, size: u32 },
     /// A bulk copy whose size is not a multiple of 16 bytes.
     BulkSize { bytes: u64 },
     /// An index outside the table of `brx.idx`.

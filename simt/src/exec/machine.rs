@@ -7,7 +7,7 @@ use super::step::{Env, Schedule};
 use super::warp::Shape;
 use crate::check::cluster::Clusters;
 use crate::check::race::Sites;
-use crate::check::{Checks, Finding, global};
+use crate::check::{Checks, Finding, global, proxy_device};
 use crate::count::Counters;
 use crate::diagnostics::Diagnostics;
 use crate::lower::Validated;
@@ -415,15 +415,18 @@ impl Machine {
         if options.counters || options.checks != Checks::NONE {
             let observers;
             let shadow = Arc::new(global::Shadow::default());
+            let device = Arc::new(proxy_device::Shadow::default());
             let sites = Arc::new(Sites::new(program, Clusters::new(&env.shape)));
             let make = || {
                 let (sites, shadow) = (Arc::clone(&sites), Arc::clone(&shadow));
+                let device = Arc::clone(&device);
                 Watch::new(
                     sites,
                     options.counters,
                     options.checks,
                     env.shape.threads(),
                     shadow,
+                    device,
                 )
             };
             (report.steps, observers, fault) = grid::run(&env, limits, make);
@@ -431,7 +434,7 @@ impl Machine {
                 all.merge(one);
                 all
             });
-            report.record_bytes = shadow.bytes();
+            report.record_bytes = shadow.bytes() + device.bytes();
             if let Some(watch) = together {
                 (report.counters, report.findings) = watch.finish(loaded.module(), &env.shape);
             }

@@ -76,7 +76,7 @@ pub(crate) fn execute<O: Observer>(
             let op = &program.asyncs[index as usize];
             super::asynchronous::execute(env, block, warp, observer, op, at)?;
         }
-        Op::Fence { scope, proxy } if O::ACTIVE => observer.fence(at, scope, proxy),
+        Op::Fence { scope, between } if O::ACTIVE => observer.fence(at, scope, between),
         Op::Matrix(index) => {
             let op = &program.matrices[index as usize];
             super::matrix::execute(env, block, warp, observer, op, at)?;

@@ -2,7 +2,7 @@
 
 use super::pattern::Pattern;
 use super::registers::{LANES, Registers};
-use crate::lower::program::{MemoryOp, Program, Scope};
+use crate::lower::program::{Between, MemoryOp, Program, Scope};
 use crate::lower::sync::SyncOp;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::Allocation;
@@ -46,6 +46,17 @@ pub(crate) struct AccessEvent<'a> {
     pub(crate) memory: Option<&'a Bytes>,
 }
 
+/// What a lane does with an mbarrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BarrierUse {
+    Init,
+    Invalidate,
+    /// It finds a phase complete.
+    Passed,
+    /// It arrives, announces bytes, or finds the phase not complete; or bytes land.
+    Other,
+}
+
 /// What a lane knows of the bytes of a value: one bit per byte.
 pub(crate) type Known = [u16; LANES];
 
@@ -77,8 +88,12 @@ pub(crate) trait Observer {
     fn stored(&mut self, _at: At, _op: &MemoryOp, _element: usize) -> Known {
         [u16::MAX; LANES]
     }
-    /// A fence; `proxy`: for the asynchronous proxy's accesses to shared memory too.
-    fn fence(&mut self, _at: At, _scope: Scope, _proxy: bool) {}
+    /// A fence.
+    fn fence(&mut self, _at: At, _scope: Scope, _between: Between) {}
+    /// A tensor map in device memory is read by a copy.
+    fn map_read(&mut self, _at: At, _address: u64) {}
+    /// Lanes acquire a tensor map in device memory.
+    fn map_acquire(&mut self, _at: At, _address: u64) {}
     /// A conditional branch: lanes taken out of `at.mask`.
     fn branch(&mut self, _at: At, _taken: u32) {}
     /// A warp operation is about to run; `member` is its mask, `live` the lanes not exited.
@@ -105,8 +120,8 @@ pub(crate) trait Observer {
     fn copies_commit(&mut self, _at: At, _bulk: bool) {}
     /// Lanes have waited until at most so many groups are pending; `None`: for everything.
     fn copies_wait(&mut self, _at: At, _pending: Option<u32>, _bulk: bool) {}
-    /// A lane used the mbarrier at an offset in shared memory; `passed`: it found a phase complete.
-    fn mbarrier(&mut self, _at: At, _place: u64, _passed: bool) {}
+    /// A lane used the mbarrier at an offset in shared memory.
+    fn mbarrier(&mut self, _at: At, _place: u64, _what: BarrierUse) {}
     /// Lanes exit.
     fn exit(&mut self, _at: At) {}
 }

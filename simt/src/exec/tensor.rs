@@ -4,90 +4,22 @@
 //! pieces of 16 bytes moved about by the swizzle. What lies outside the tensor is read as zero
 //! and not written (PTX manual, "Tensors" and "Swizzling modes").
 
-use super::access::{addresses, window_of};
-use super::block::Block;
-use super::bounds::locate;
-use super::bulk::{Mover, PIECE, operand, plain};
 use super::cluster::address;
 use super::fault::{FaultKind, Raised};
-use super::observer::{At, Observer};
-use super::pattern::Pattern;
-use super::registers::LANES;
-use super::step::{Env, bits};
-use super::warp::Warp;
-use crate::lower::bulk::{CopyMapOp, Motion, ReplaceOp, TensorOp};
+use super::map;
+use super::mover::{Mover, PIECE, plain};
+use super::observer::Observer;
+use crate::lower::bulk::{Motion, TensorOp};
 use crate::lower::program::{Access, Atomic};
 use crate::ptx::types::{ScalarType, Space};
-use crate::tensor_map::{ALIGNMENT, BYTES, DIMENSIONS, DataType, Fill, TensorMap};
+use crate::tensor_map::{DIMENSIONS, DataType, Fill, TensorMap};
 
 /// What a tile's address in shared memory must be a multiple of.
 const TILE_ALIGNMENT: u64 = 128;
 
-fn misaligned(space: Space, address: u64, bytes: u64, lane: usize) -> Raised {
-    let bytes = bytes as u32;
-    let kind = FaultKind::Misaligned {
-        space,
-        address,
-        bytes,
-    };
-    Raised::new(kind, lane as u32)
-}
-
-fn bad_map(address: u64, message: impl ToString, lane: usize) -> Raised {
-    let message = message.to_string();
-    Raised::new(FaultKind::TensorMap { address, message }, lane as u32)
-}
-
-fn unsupported(message: &str, lane: usize) -> Raised {
+fn unsupported<O: Observer>(mover: &Mover<'_, '_, O>, message: &str) -> Raised {
     let message = message.to_owned();
-    Raised::new(FaultKind::Operand { message }, lane as u32)
-}
-
-/// The tensor map at an address: in device memory, among the parameters, or constant.
-fn tensor_map(env: &Env<'_>, named: Space, address: u64, lane: usize) -> Result<TensorMap, Raised> {
-    let (space, offset) = match named {
-        Space::Generic => window_of(address),
-        _ => (named, address),
-    };
-    if !offset.is_multiple_of(ALIGNMENT) {
-        return Err(misaligned(space, address, ALIGNMENT, lane));
-    }
-    let mut words = [0u64; BYTES / 8];
-    match space {
-        Space::Global => {
-            let targets = [address; LANES];
-            let pattern = Pattern::of(&targets, 1 << lane);
-            let (a, _) = locate(env, 1 << lane, &targets, pattern, BYTES as u32, false)?;
-            for (k, word) in words.iter_mut().enumerate() {
-                *word = a.load(address - a.base + 8 * k as u64, 8);
-            }
-        }
-        Space::Param | Space::Const => {
-            let memory = if space == Space::Param {
-                env.params
-            } else {
-                env.constants
-            };
-            for (k, word) in words.iter_mut().enumerate() {
-                let found = memory.load(offset as usize + 8 * k, 8);
-                *word =
-                    found.ok_or_else(|| bad_map(address, "it ends outside its memory", lane))?;
-            }
-        }
-        _ => {
-            let kind = FaultKind::WrongSpace {
-                named: Space::Global,
-                address,
-                actual: space,
-            };
-            return Err(Raised::new(kind, lane as u32));
-        }
-    }
-    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let bytes: [u8; BYTES] = bytes.try_into().unwrap_or([0; BYTES]);
-    let map = TensorMap::read(&bytes).map_err(|why| bad_map(address, why, lane))?;
-    map.check().map_err(|why| bad_map(address, why, lane))?;
-    Ok(map)
+    mover.fault(FaultKind::Operand { message })
 }
 
 /// The type of an element as an atomic sees it.
@@ -123,46 +55,26 @@ fn reduces(what: Atomic, ty: ScalarType) -> bool {
 }
 
 /// A tensor copy.
-pub(crate) fn execute<O: Observer>(
-    env: &Env<'_>,
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
-    op: &TensorOp,
-    at: At,
-) -> Result<(), Raised> {
-    let maps = addresses(warp, &op.map);
-    for lane in bits(at.mask) {
-        let map = tensor_map(env, op.map.space, maps[lane], lane)?;
-        if map.rank != op.coordinates.len() {
-            let (have, want) = (map.rank, op.coordinates.len());
-            let message = format!("it has {have} dimensions, the instruction {want}");
-            return Err(bad_map(maps[lane], message, lane));
-        }
-        if map.fill == Fill::Nan {
-            return Err(unsupported("tensor maps that fill with NaN", lane));
-        }
-        if map.row_bytes() < map.swizzle.bytes() {
-            return Err(unsupported("rows of a tile shorter than its swizzle", lane));
-        }
-        let here = At {
-            mask: 1 << lane,
-            ..at
-        };
-        let mut mover = Mover {
-            env,
-            block: &mut *block,
-            warp: &mut *warp,
-            observer: &mut *observer,
-            at: here,
-        };
-        let coordinates =
-            |i: usize| i64::from(mover.warp.registers.narrow(op.coordinates[i])[lane] as i32);
-        let first: [i64; DIMENSIONS] =
-            std::array::from_fn(|i| if i < map.rank { coordinates(i) } else { 0 });
-        tile(&mut mover, op, &map, first)?;
+pub(crate) fn copy<O: Observer>(mover: &mut Mover<'_, '_, O>, op: &TensorOp) -> Result<(), Raised> {
+    let address = mover.address(&op.map);
+    let map = map::read(mover, op.map.space, address)?;
+    if map.rank != op.coordinates.len() {
+        let (have, want) = (map.rank, op.coordinates.len());
+        let message = format!("it has {have} dimensions, the instruction {want}");
+        return Err(map::bad(mover, address, message));
     }
-    Ok(())
+    if map.fill == Fill::Nan {
+        return Err(unsupported(mover, "tensor maps that fill with NaN"));
+    }
+    if map.row_bytes() < map.swizzle.bytes() {
+        let message = "rows of a tile shorter than its swizzle";
+        return Err(unsupported(mover, message));
+    }
+    let mut first = [0i64; DIMENSIONS];
+    for (start, plane) in first.iter_mut().zip(&op.coordinates) {
+        *start = i64::from(mover.narrow(*plane) as i32);
+    }
+    tile(mover, op, &map, first)
 }
 
 /// A row of a tile: its place in device memory, if it lies inside the tensor.
@@ -186,10 +98,9 @@ fn tile<O: Observer>(
     map: &TensorMap,
     first: [i64; DIMENSIONS],
 ) -> Result<(), Raised> {
-    let lane = mover.lane();
     let (rank, place) = mover.shared(&op.tile)?;
     if !place.is_multiple_of(TILE_ALIGNMENT) {
-        return Err(misaligned(Space::Shared, place, TILE_ALIGNMENT, lane));
+        return Err(mover.misaligned(Space::Shared, place, TILE_ALIGNMENT));
     }
     let receivers = match op.motion {
         Motion::Load { multicast, .. } => mover.receivers(multicast, rank),
@@ -200,7 +111,7 @@ fn tile<O: Observer>(
         && !reduces(what, ty)
     {
         let message = format!("no reduction {what:?} of {:?} elements", map.data_type);
-        return Err(unsupported(&message, lane));
+        return Err(unsupported(mover, &message));
     }
     let width = map.data_type.bytes();
     let rows: u64 = (1..map.rank).map(|d| map.copied(d)).product();
@@ -286,92 +197,11 @@ fn load<O: Observer>(
     mover.clear(op.registers.parts);
     for k in elements {
         mover.access(&element, global(*k))?;
-        let mut value = operand(mover, op.registers.element);
+        let mut value = mover.value(op.registers.element);
         if flushes && value & 0x7f80_0000 == 0 {
             value &= 0x8000_0000;
         }
         mover.set_part(op.registers.parts, k * width, value);
     }
     Ok(op.registers.parts)
-}
-
-/// `tensormap.replace`.
-pub(crate) fn replace<O: Observer>(
-    env: &Env<'_>,
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
-    op: &ReplaceOp,
-    at: At,
-) -> Result<(), Raised> {
-    let maps = addresses(warp, &op.map);
-    let Some(piece) = op.load.registers[0] else {
-        return Ok(());
-    };
-    for lane in bits(at.mask) {
-        let address = maps[lane];
-        let here = At {
-            mask: 1 << lane,
-            ..at
-        };
-        let mut mover = Mover {
-            env,
-            block: &mut *block,
-            warp: &mut *warp,
-            observer: &mut *observer,
-            at: here,
-        };
-        let mut bytes = [0u8; BYTES];
-        for (k, part) in bytes.chunks_mut(PIECE as usize).enumerate() {
-            mover.access(&op.load, address.wrapping_add(PIECE * k as u64))?;
-            for (half, eight) in part.chunks_mut(8).enumerate() {
-                eight.copy_from_slice(&mover.part(piece, 8 * half as u64, 8).to_le_bytes());
-            }
-        }
-        let mut map = TensorMap::read(&bytes).map_err(|why| bad_map(address, why, lane))?;
-        let value = operand(&mover, op.value);
-        map.replace(op.field, value)
-            .map_err(|why| bad_map(address, why, lane))?;
-        for (k, part) in map.bytes().chunks(PIECE as usize).enumerate() {
-            mover.clear(piece);
-            for (half, eight) in part.chunks(8).enumerate() {
-                let value = eight.iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b));
-                mover.set_part(piece, 8 * half as u64, value);
-            }
-            mover.access(&op.store, address.wrapping_add(PIECE * k as u64))?;
-        }
-    }
-    Ok(())
-}
-
-/// `tensormap.cp_fenceproxy`: the lanes together copy one tensor map.
-pub(crate) fn copy_map<O: Observer>(
-    env: &Env<'_>,
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
-    op: &CopyMapOp,
-    at: At,
-) -> Result<(), Raised> {
-    let lane = at.mask.trailing_zeros() as usize;
-    let (from, to) = (
-        addresses(warp, &op.source)[lane],
-        addresses(warp, &op.destination)[lane],
-    );
-    let here = At {
-        mask: 1 << lane,
-        ..at
-    };
-    let mut mover = Mover {
-        env,
-        block,
-        warp,
-        observer,
-        at: here,
-    };
-    for k in (0..BYTES as u64).step_by(PIECE as usize) {
-        mover.access(&op.load, from.wrapping_add(k))?;
-        mover.access(&op.store, to.wrapping_add(k))?;
-    }
-    Ok(())
 }

@@ -202,6 +202,7 @@ fn special(
         Special::LaneMask(MaskKind::Ge) => bit(|i, l| i >= l),
         Special::LaneMask(MaskKind::Gt) => bit(|i, l| i > l),
         Special::DynamicSharedSize => shape.dynamic_shared,
+        Special::Zero => 0,
         Special::TotalSharedSize => program.dynamic_offset as u32 + shape.dynamic_shared,
         Special::ClusterId(i) => ctaid[axis(i)] / cluster[axis(i)],
         Special::NClusterId(i) => shape.grid[axis(i)] / cluster[axis(i)],

@@ -2,8 +2,8 @@
 
 use super::access::shared_inside;
 use super::block::Block;
-use super::bulk::PIECE;
 use super::fault::Raised;
+use super::mover::PIECE;
 use super::observer::{AccessEvent, At, Observer};
 use super::pattern::Pattern;
 use super::registers::LANES;

@@ -410,6 +410,7 @@ table! {
     #[rare] MulAnyF64 "mul<.rz|.rm|.rp>.f64" f64 = (a: f64, b: f64; fl) float::canon64(round::mul64(a, b, fl.rounding()));
     FmaRnF64 "fma.rn.f64" f64 = (a: f64, b: f64, c: f64) float::canon64(a.mul_add(b, c));
     #[rare] MadRnF64 "mad.rn.f64" f64 = (a: f64, b: f64, c: f64) float::canon64(a.mul_add(b, c));
+    #[rare] MadAnyF64 "mad<.rz|.rm|.rp>.f64" f64 = (a: f64, b: f64, c: f64; fl) float::canon64(round::fma64(a, b, c, fl.rounding()));
     #[rare] FmaAnyF64 "fma<.rz|.rm|.rp>.f64" f64 = (a: f64, b: f64, c: f64; fl) float::canon64(round::fma64(a, b, c, fl.rounding()));
     #[rare] DivF64 "div.rn.f64" f64 = (a: f64, b: f64) float::canon64(a / b);
     #[rare] DivAnyF64 "div<.rz|.rm|.rp>.f64" f64 = (a: f64, b: f64; fl) float::canon64(round::div64(a, b, fl.rounding()));

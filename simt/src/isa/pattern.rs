@@ -54,8 +54,26 @@ impl Pattern {
     /// Whether the modifiers of an instruction fit.
     pub(crate) fn fits<'a>(&self, modifiers: impl Iterator<Item = &'a str>) -> bool {
         let modifiers: smallvec::SmallVec<[&str; 12]> = modifiers.collect();
-        fits(&self.slots, &modifiers)
+        fits(&self.slots, &modifiers) || self.any_order() && fits_unordered(&self.slots, &modifiers)
     }
+
+    /// Whether modifiers may come in any order: ptxas takes those of memory instructions so, and
+    /// nvcc, libcu++ and Triton each write another. No two places of these take the same word.
+    fn any_order(&self) -> bool {
+        matches!(self.opcode, "atom" | "red" | "ld" | "st" | "fence")
+    }
+}
+
+fn fits_unordered(slots: &[Slot], modifiers: &[&str]) -> bool {
+    let mut left: smallvec::SmallVec<[&str; 12]> = modifiers.into();
+    for slot in slots {
+        match left.iter().position(|m| slot.choices.contains(m)) {
+            Some(at) => drop(left.remove(at)),
+            None if slot.optional => {}
+            None => return false,
+        }
+    }
+    left.is_empty()
 }
 
 fn fits(slots: &[Slot], modifiers: &[&str]) -> bool {
@@ -77,8 +95,31 @@ mod tests {
         let fits = |m: &[&str]| pattern.fits(m.iter().copied());
         assert!(fits(&[".shared", ".u32"]));
         assert!(fits(&[".volatile", ".local", ".v4", ".u32"]));
+        assert!(fits(&[".u32", ".v4", ".shared"]));
         assert!(!fits(&[".u32"]));
-        assert!(!fits(&[".shared", ".volatile", ".u32"]));
         assert!(!fits(&[".shared", ".u32", ".u32"]));
+        assert!(!fits(&[".shared", ".local", ".u32"]));
+    }
+
+    #[test]
+    fn order_counts_where_two_places_take_the_same_word() {
+        let pattern = Pattern::new("cvt<.f16|.f32><.f32|.f16>{.ftz}");
+        assert!(pattern.fits([".f16", ".f32", ".ftz"].into_iter()));
+        assert!(!pattern.fits([".f16", ".ftz", ".f32"].into_iter()));
+    }
+
+    #[test]
+    fn no_two_places_of_a_memory_instruction_take_the_same_word() {
+        let all = crate::isa::patterns().values().flatten();
+        for pattern in all.map(|entry| &entry.pattern).filter(|p| p.any_order()) {
+            let mut seen = std::collections::HashSet::new();
+            for choice in pattern.slots.iter().flat_map(|slot| &slot.choices) {
+                assert!(
+                    seen.insert(choice),
+                    "{} takes {choice} twice",
+                    pattern.opcode
+                );
+            }
+        }
     }
 }

@@ -113,8 +113,13 @@ forms! {
     "setmaxnreg<.inc|.dec>.sync.aligned.u32" => control::nothing;
     "membar<.cta|.gl|.sys>" => control::fence;
     "fence{.sc|.acq_rel|.acquire|.release}{.cta|.cluster|.gpu|.sys}" => control::fence;
-    "fence.proxy<.alias|.async|.async.global|.async.shared::cta>" => control::fence;
+    "fence.proxy<.alias|.async>" => control::fence;
     "fence.proxy.async<.global|.shared::cta|.shared::cluster>" => control::fence;
+    "fence.acquire.sync_restrict::shared::cluster.cluster" => control::fence;
+    "fence.release.sync_restrict::shared::cta.cluster" => control::fence;
+    "fence.proxy.async::generic.acquire.sync_restrict::shared::cluster.cluster" => control::fence;
+    "fence.proxy.async::generic.release.sync_restrict::shared::cta.cluster" => control::fence;
+    "membar.proxy.alias" => control::fence;
     "fence.mbarrier_init.release.cluster" => control::fence;
     "cp.async<.ca|.cg><.shared|.shared::cta|.shared::cluster>.global{.L2::cache_hint}{.L2::64B|.L2::128B|.L2::256B}" => asynchronous::copy;
     "cp.async.commit_group" => asynchronous::group;
@@ -161,7 +166,7 @@ forms! {
     "wgmma.mma_async.sync.aligned<.m64n8k32|.m64n16k32|.m64n24k32|.m64n32k32|.m64n40k32|.m64n48k32|.m64n56k32|.m64n64k32|.m64n72k32|.m64n80k32|.m64n88k32|.m64n96k32|.m64n104k32|.m64n112k32|.m64n120k32|.m64n128k32|.m64n136k32|.m64n144k32|.m64n152k32|.m64n160k32|.m64n168k32|.m64n176k32|.m64n184k32|.m64n192k32|.m64n200k32|.m64n208k32|.m64n216k32|.m64n224k32|.m64n232k32|.m64n240k32|.m64n248k32|.m64n256k32>.s32<.s8|.u8><.s8|.u8>{.satfinite}" => wgmma::multiply;
     "wgmma.mma_async.sync.aligned<.m64n8k32|.m64n16k32|.m64n24k32|.m64n32k32|.m64n40k32|.m64n48k32|.m64n56k32|.m64n64k32|.m64n72k32|.m64n80k32|.m64n88k32|.m64n96k32|.m64n104k32|.m64n112k32|.m64n120k32|.m64n128k32|.m64n136k32|.m64n144k32|.m64n152k32|.m64n160k32|.m64n168k32|.m64n176k32|.m64n184k32|.m64n192k32|.m64n200k32|.m64n208k32|.m64n216k32|.m64n224k32|.m64n232k32|.m64n240k32|.m64n248k32|.m64n256k32><.f16|.f32><.e4m3|.e5m2><.e4m3|.e5m2>" => wgmma::multiply;
     "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.and|.or|.xor}{.ftz}<.f16x2|.bf16x2>" => pairs::compare;
-    "set<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.and|.or|.xor}{.ftz}<.f16x2|.bf16x2><.f16x2|.bf16x2>" => pairs::compare;
+    "set<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.and|.or|.xor}{.ftz}<.f16x2|.bf16x2|.u32|.s32><.f16x2|.bf16x2>" => pairs::compare;
     "activemask.b32" => control::activemask;
 
     "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col>.f16.f16.f16.f16" => matrix::mma;

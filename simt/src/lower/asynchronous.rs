@@ -91,6 +91,8 @@ pub(crate) enum AsyncOp {
     Replace(Box<ReplaceOp>),
     /// `tensormap.cp_fenceproxy`.
     CopyMap(Box<CopyMapOp>),
+    /// `fence.proxy.tensormap::generic.acquire` of the tensor map at an address.
+    AcquireMap(Address),
     /// Ends a group of copies.
     Commit {
         bulk: bool,
@@ -111,7 +113,7 @@ pub(crate) enum AsyncOp {
 }
 
 impl AsyncOp {
-    /// Whether it accesses shared memory through the asynchronous proxy.
+    /// Whether it accesses memory through the asynchronous proxy.
     pub(crate) fn by_async_proxy(&self) -> bool {
         matches!(
             self,
@@ -119,9 +121,17 @@ impl AsyncOp {
         )
     }
 
+    /// Whether it accesses device memory through it.
+    pub(crate) fn to_device_memory(&self) -> bool {
+        matches!(self, AsyncOp::Bulk(_) | AsyncOp::Tensor(_))
+    }
+
     /// Whether it is an ordinary access to that proxy's eyes.
     pub(crate) fn by_generic_proxy(&self) -> bool {
-        matches!(self, AsyncOp::Copy(_))
+        matches!(
+            self,
+            AsyncOp::Copy(_) | AsyncOp::Replace(_) | AsyncOp::CopyMap(_)
+        )
     }
 
     /// What it does to the memory it goes to, or reads if it writes none.
@@ -137,6 +147,7 @@ impl AsyncOp {
             AsyncOp::Commit { .. }
             | AsyncOp::Wait { .. }
             | AsyncOp::Barrier(_)
+            | AsyncOp::AcquireMap(_)
             | AsyncOp::PendingCount { .. } => None,
         }
     }
@@ -211,6 +222,10 @@ pub(crate) fn copy(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
                 Kept::Unless(e.src(operand, ScalarType::Pred)?.plane)
             }
             OperandKind::Not(_) => Kept::Unless(e.src(operand, ScalarType::Pred)?.plane),
+            OperandKind::Number(_) if literal(e, operand)? > bytes => {
+                let message = format!("a copy of {bytes} bytes cannot read more than that");
+                return Err(e.wrong(operand.span, message));
+            }
             _ => Kept::Bytes(e.src(operand, ScalarType::B32)?.plane),
         },
         _ => return Err(e.wrong(i.span, "`cp.async` takes at most four operands")),

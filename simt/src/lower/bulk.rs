@@ -410,7 +410,7 @@ pub(crate) fn copy_map(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     e.push(
         Op::Fence {
             scope: Scope::Device,
-            proxy: false,
+            between: Between::Maps,
         },
         guard,
     );

@@ -12,7 +12,7 @@ use super::program::*;
 use super::scope::Symbol;
 use crate::isa::Work;
 use crate::isa::alu::Alu;
-use crate::ptx::ast::{Instruction, Module, Operand, OperandKind, Statement};
+use crate::ptx::ast::{Initialiser, Instruction, Module, Operand, OperandKind, Statement};
 use crate::ptx::types::{ScalarType, Space};
 use smol_str::SmolStr;
 use std::collections::{HashMap, HashSet};
@@ -31,6 +31,8 @@ pub(crate) fn function_address(index: usize) -> u64 {
 /// Which functions may call which, themselves or through others.
 pub(crate) struct CallGraph {
     reaches: HashMap<usize, HashSet<usize>>,
+    /// Functions that a register may mean.
+    taken: HashSet<usize>,
 }
 
 impl CallGraph {
@@ -47,13 +49,24 @@ impl CallGraph {
             .filter(|(_, f)| !f.is_entry && f.body.is_some())
             .map(|(index, _)| index)
             .collect();
+        let mut mentioned = HashSet::new();
+        for (_, function) in bodies.clone() {
+            values(function.body.as_deref().unwrap_or(&[]), &mut mentioned);
+        }
+        for initial in module.variables.iter().flat_map(|v| &v.init) {
+            if let Initialiser::Address { symbol, .. } = initial {
+                mentioned.insert(symbol.text.as_str());
+            }
+        }
+        let named = |index: &usize| mentioned.contains(module.functions[*index].name.text.as_str());
+        let taken: HashSet<usize> = any.iter().copied().filter(named).collect();
         let mut calls: HashMap<usize, HashSet<usize>> = HashMap::new();
         for (index, function) in bodies {
             let own = calls.entry(index).or_default();
             for target in function.body.iter().flat_map(|b| targets(b)) {
                 match names.get(target) {
                     Some(called) => drop(own.insert(*called)),
-                    None => own.extend(&any),
+                    None => own.extend(&taken),
                 }
             }
         }
@@ -67,7 +80,12 @@ impl CallGraph {
             found
         };
         let reaches = any.iter().map(|index| (*index, reach(*index))).collect();
-        Self { reaches }
+        Self { reaches, taken }
+    }
+
+    /// Whether a function's address is a value anywhere in the module.
+    fn taken(&self, index: usize) -> bool {
+        self.taken.contains(&index)
     }
 
     /// Whether one function may, by way of others, call another.
@@ -98,6 +116,43 @@ fn targets(statements: &[Statement]) -> Vec<&str> {
         }
     }
     found
+}
+
+/// The names that a body uses otherwise than as the target of a call.
+fn values<'m>(statements: &'m [Statement], found: &mut HashSet<&'m str>) {
+    fn of<'m>(operand: &'m Operand, found: &mut HashSet<&'m str>) {
+        match &operand.kind {
+            OperandKind::Name(name) | OperandKind::Offset(name, _) => drop(found.insert(name)),
+            OperandKind::Vector(parts) | OperandKind::Address(parts) | OperandKind::List(parts) => {
+                parts.iter().for_each(|part| of(part, found));
+            }
+            OperandKind::Pair(a, b) => [a, b].into_iter().for_each(|part| of(part, found)),
+            OperandKind::Not(_) | OperandKind::Number(_) | OperandKind::Sink => {}
+        }
+    }
+    for statement in statements {
+        match statement {
+            Statement::Block(inner) => values(inner, found),
+            Statement::Instruction(i) => {
+                let target = |o: &Operand| matches!(o.kind, OperandKind::Name(_));
+                let called = if i.opcode.text == "call" {
+                    i.operands.iter().position(target)
+                } else {
+                    None
+                };
+                for (at, operand) in i.operands.iter().enumerate() {
+                    if Some(at) != called {
+                        of(operand, found);
+                    }
+                }
+            }
+            // A list names what a register may hold.
+            Statement::Targets { targets, .. } => {
+                found.extend(targets.iter().map(|t| t.text.as_str()));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Bytes that the local variables of a body need.
@@ -222,7 +277,8 @@ impl<'m> Body<'_, 'm> {
         let mut candidates = Vec::new();
         for (index, function) in module.functions.iter().enumerate() {
             let named = |list: &Vec<SmolStr>| list.contains(&function.name.text);
-            let meant = listed.as_ref().is_none_or(named);
+            let taken = || self.graph.taken(index);
+            let meant = listed.as_ref().map_or_else(taken, named);
             let callable = !function.is_entry && function.body.is_some();
             if callable && meant && self.fits(index, call, i, false)? {
                 candidates.push(index);
@@ -269,6 +325,7 @@ impl<'m> Body<'_, 'm> {
     /// A call of one function; `kept` must survive it.
     fn one(&mut self, index: usize, call: &Call<'m>, guard: Guard, kept: &[Reg]) -> Result<()> {
         let frame = self.frame(index);
+        self.calls.entry(index).or_insert(call.target.span);
         let function = &self.emitter.module.functions[index];
         let saved = if self.graph.leads(index, self.current) {
             Some(self.save(kept, guard))

@@ -1,5 +1,6 @@
 //! Branches, exits and instructions that do nothing a program could see.
 
+use super::asynchronous::{AsyncOp, literal, push};
 use super::emit::{Emitter, Result};
 use super::program::*;
 use super::scope::Symbol;
@@ -41,7 +42,11 @@ pub(crate) fn brx(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let targets = match &operands[1].kind {
         OperandKind::Name(name) => match e.scopes.find(name) {
             Some(Symbol::Targets(targets)) => targets.clone(),
-            _ => return Err(e.unknown(name, span)),
+            Some(_) => {
+                let message = format!("`{name}` is no list of `.branchtargets`");
+                return Err(e.wrong(span, message));
+            }
+            None => return Err(e.unknown(name, span)),
         },
         _ => return Err(e.wrong(span, "the name of a `.branchtargets` list is needed here")),
     };
@@ -99,21 +104,40 @@ pub(crate) fn fence(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         _ => None,
     });
     let has = |text| i.modifiers.iter().any(|m| m.text == text);
-    e.push(
-        Op::Fence {
-            scope: scope.unwrap_or(Scope::Device),
-            proxy: has(".proxy") && has(".async") && !has(".global"),
-        },
-        guard,
-    );
+    let restricted = i
+        .modifiers
+        .iter()
+        .any(|m| m.text.starts_with(".sync_restrict"));
+    let between = if has(".mbarrier_init") {
+        Between::BarrierInit
+    } else if has(".tensormap::generic") {
+        Between::Maps
+    } else if has(".alias") {
+        Between::Aliases
+    } else if has(".proxy") {
+        Between::Async {
+            shared: !has(".global"),
+            global: !(restricted || has(".shared::cta") || has(".shared::cluster")),
+        }
+    } else {
+        Between::Accesses
+    };
+    e.operands(i, 0)?;
+    let scope = scope.unwrap_or(Scope::Device);
+    e.push(Op::Fence { scope, between }, guard);
     Ok(())
 }
 
 /// `fence.proxy.tensormap` on one tensor map: its address and size are operands.
 pub(crate) fn fence_of_map(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
+    let guard = e.guard(i)?;
     let operands = e.operands(i, 2)?;
-    e.address(&operands[0], crate::ptx::types::Space::Generic)?;
-    fence(e, i)
+    if literal(e, &operands[1])? != crate::tensor_map::BYTES as u32 {
+        return Err(e.wrong(operands[1].span, "a tensor map has 128 bytes"));
+    }
+    let map = e.address(&operands[0], crate::ptx::types::Space::Generic)?;
+    push(e, AsyncOp::AcquireMap(map), guard);
+    Ok(())
 }
 
 /// `activemask`.

@@ -11,6 +11,12 @@ use std::collections::HashMap;
 
 pub(crate) type Result<T> = std::result::Result<T, Diagnostic>;
 
+/// Bytes of shared memory for the system's use, in a program that asks where they are.
+const RESERVED: u64 = 1024;
+
+/// What messages call them.
+const RESERVED_NAME: &str = "reserved shared memory";
+
 /// Lowers one entry and the functions it calls.
 pub(crate) struct Emitter<'m> {
     pub(crate) module: &'m Module,
@@ -148,6 +154,20 @@ impl<'m> Emitter<'m> {
             ConstantKey::Variable(index, offset, generic),
             value,
         )
+    }
+
+    /// A variable that another file defines has no place here.
+    fn defined(&self, index: usize, span: Span) -> Result<()> {
+        let variable = &self.module.variables[index];
+        if !variable.external {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}` is declared, and has no definition",
+            variable.name.text
+        );
+        let error = self.unsupported(span, message);
+        Err(error.with_help("link the file that defines it before running"))
     }
 
     /// A register that always holds a special register.
@@ -310,7 +330,39 @@ impl<'m> Emitter<'m> {
         self.work = kept;
     }
 
+    /// The shared memory that a program which asks for it has for the system's use.
+    fn reserved(&mut self) -> u64 {
+        let program = &mut self.program;
+        let known = program.shared.iter().find(|p| p.name == RESERVED_NAME);
+        known.map(|p| p.offset).unwrap_or_else(|| {
+            let offset = program.shared_bytes.next_multiple_of(RESERVED);
+            program.shared_bytes = offset + RESERVED;
+            program.shared.push(Placed {
+                name: RESERVED_NAME.into(),
+                offset,
+                size: RESERVED,
+            });
+            offset
+        })
+    }
+
     fn named(&mut self, name: &str, offset: i64, ty: ScalarType, span: Span) -> Result<Reg> {
+        if let Some(which) = name.strip_prefix("%reserved_smem_offset_") {
+            let within = match which {
+                "begin" | "0" => Some(0),
+                // What cooperative groups of several warps use begins here.
+                "1" => Some(RESERVED / 2),
+                "end" => Some(RESERVED),
+                _ => None,
+            };
+            if let Some(within) = within.filter(|_| ty.bits() == 32) {
+                let at = self.reserved() + within;
+                return Ok(self.bits(ty, at));
+            }
+        }
+        if name == "%reserved_smem_offset_cap" && ty.bits() == 32 {
+            return Ok(self.bits(ty, RESERVED));
+        }
         if let Some((which, declared)) = special(name).filter(|_| offset == 0) {
             if declared == ScalarType::Pred {
                 let (value, one) = (
@@ -364,6 +416,7 @@ impl<'m> Emitter<'m> {
                 if ty.bits() != 64 {
                     return Err(self.wrong(span, "an address has 64 bits"));
                 }
+                self.defined(index, span)?;
                 Ok(self.variable_address(index, offset, false))
             }
             Some(Symbol::Register(..)) => {
@@ -509,6 +562,7 @@ impl<'m> Emitter<'m> {
                     let message = format!("`{name}` is in {home} memory, not in {space}");
                     return Err(self.wrong(inner.span, message));
                 }
+                self.defined(index, inner.span)?;
                 let base = self.variable_address(index, 0, false);
                 Ok(Address {
                     base: Some(base),

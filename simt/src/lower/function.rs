@@ -8,6 +8,7 @@ use crate::diagnostics::{Blame, Diagnostic};
 use crate::isa::alu::Alu;
 use crate::isa::{self, Work};
 use crate::ptx::ast::{ELEMENTS, Function, Instruction, Name, Statement, Variable};
+use crate::ptx::source::Span;
 use crate::ptx::types::{ScalarType, Space};
 use smol_str::SmolStr;
 use std::collections::HashMap;
@@ -32,12 +33,21 @@ pub(super) enum Slot {
     Register(Reg),
 }
 
+/// Whether a function is one of those that the driver links into a program: output, the heap,
+/// failed assertions, launches from the device.
+fn of_the_driver(name: &str) -> bool {
+    let names = ["vprintf", "malloc", "free", "__assertfail", "__assert_fail"];
+    names.contains(&name) || name.starts_with("cuda") || name.starts_with("__cudaCDP")
+}
+
 /// Lowers an entry with all it calls.
 pub(crate) struct Body<'e, 'm> {
     pub(crate) emitter: &'e mut Emitter<'m>,
     errors: Vec<Diagnostic>,
     pub(super) frames: HashMap<usize, Frame>,
     pending: Vec<usize>,
+    /// Where each function is first called.
+    pub(super) calls: HashMap<usize, Span>,
     pub(super) graph: CallGraph,
     pub(super) current: usize,
     /// The stack of functions that call themselves, if there is one.
@@ -54,6 +64,7 @@ impl<'e, 'm> Body<'e, 'm> {
             errors: Vec::new(),
             frames: HashMap::new(),
             pending: Vec::new(),
+            calls: HashMap::new(),
             graph,
             current: entry,
             stack: None,
@@ -92,8 +103,10 @@ impl<'e, 'm> Body<'e, 'm> {
             }
         }
         for (index, variable) in module.variables.iter().enumerate() {
+            let known = self.emitter.scopes.find(&variable.name.text).is_some();
             match variable.space {
                 Space::Shared => self.shared(variable),
+                _ if variable.external && known => {}
                 _ => {
                     let symbol = Symbol::Global(index);
                     self.emitter
@@ -185,10 +198,16 @@ impl<'e, 'm> Body<'e, 'm> {
     fn function(&mut self, index: usize) {
         let function: &'m Function = &self.emitter.module.functions[index];
         let Some(body) = &function.body else {
-            let message = format!("`{}` is declared but has no body", function.name.text);
-            let error = self.emitter.unsupported(function.name.span, message);
-            self.errors
-                .push(error.with_help("link the library that defines it before running"));
+            let name = function.name.text.as_str();
+            let message = format!("`{name}` is called, declared, and has no body");
+            let place = self.calls.get(&index).unwrap_or(&function.name.span);
+            let error = self.emitter.unsupported(*place, message);
+            let help = if of_the_driver(name) {
+                "the CUDA driver has this function, as machine code; this machine does not"
+            } else {
+                "link the library that defines it before running"
+            };
+            self.errors.push(error.with_help(help));
             return;
         };
         self.current = index;

@@ -38,7 +38,7 @@ fn split(e: &mut Emitter<'_>, operand: &Operand, names: [&str; 2]) -> Result<[Op
     Ok([0, 1].map(|k| declared(e, names[k], parts[k], ScalarType::B16, operand)))
 }
 
-/// `setp.….f16x2` and `set.….f16x2.f16x2`.
+/// `setp.….f16x2` and `set.….f16x2.f16x2`, `set.….u32.f16x2`.
 pub(crate) fn compare(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     e.scopes.push();
     let done = halves(e, i);
@@ -50,8 +50,14 @@ fn halves(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;
     let mut one = i.clone();
     for modifier in &mut one.modifiers {
-        if let Some(half) = modifier.text.strip_suffix("x2") {
-            modifier.text = SmolStr::from(half);
+        match modifier.text.as_str() {
+            // Each half of the mask is one of 16 bits.
+            ".u32" | ".s32" => modifier.text = SmolStr::new_static(".u16"),
+            text => {
+                if let Some(half) = text.strip_suffix("x2") {
+                    modifier.text = SmolStr::from(half);
+                }
+            }
         }
     }
     let [result, a, b, rest @ ..] = i.operands.as_slice() else {

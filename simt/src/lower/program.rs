@@ -89,9 +89,29 @@ pub enum Op {
     /// A counter of executed instructions, 32 or 64 bits.
     Clock { d: u16, wide: bool },
     /// Memory fence.
-    Fence { scope: Scope, proxy: bool },
+    Fence { scope: Scope, between: Between },
     /// Nothing that can be seen here: prefetch, nanosleep, setmaxnreg.
     Nothing,
+}
+
+/// What a fence orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// All accesses before it and after it.
+    Accesses,
+    /// Ordinary accesses and those of the asynchronous proxy, to these memories.
+    Async {
+        /// Shared memory.
+        shared: bool,
+        /// Device memory.
+        global: bool,
+    },
+    /// Accesses before it, tensor maps written among them, for who acquires them.
+    Maps,
+    /// The `mbarrier.init` before it, for the other blocks of the cluster.
+    BarrierInit,
+    /// Accesses by one virtual address and by another.
+    Aliases,
 }
 
 /// Who takes part in an ordering.
@@ -275,6 +295,8 @@ pub(crate) enum Special {
     LaneMask(MaskKind),
     DynamicSharedSize,
     TotalSharedSize,
+    /// Holds nothing but zero here.
+    Zero,
     ClusterId(u8),
     NClusterId(u8),
     ClusterCtaid(u8),

@@ -106,6 +106,12 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Whether a name is a word and a number below a limit.
+fn numbered(name: &str, word: &str, limit: u32) -> bool {
+    let number = name.strip_prefix(word).and_then(|n| n.parse::<u32>().ok());
+    number.is_some_and(|n| n < limit)
+}
+
 /// The special register of a name and its type.
 pub(crate) fn special(name: &str) -> Option<(Special, ScalarType)> {
     use Special::*;
@@ -147,6 +153,10 @@ pub(crate) fn special(name: &str) -> Option<(Special, ScalarType)> {
         "%total_smem_size" => TotalSharedSize,
         "%cluster_ctarank" => ClusterCtarank,
         "%cluster_nctarank" => ClusterNctarank,
+        "%aggr_smem_size" => TotalSharedSize,
+        // What the driver says, and counters that nobody set up.
+        "%current_graph_exec" => return Some((Zero, ScalarType::U64)),
+        _ if numbered(name, "%envreg", 32) || numbered(name, "%pm", 8) => Zero,
         "%is_explicit_cluster" => return Some((ExplicitCluster, ScalarType::Pred)),
         _ => return None,
     };

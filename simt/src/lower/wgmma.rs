@@ -157,6 +157,15 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         .iter()
         .map(|s| constant(e, s))
         .collect::<Result<_>>()?;
+    for (index, (scale, operand)) in scales.iter().zip(&flags[1.min(flags.len())..]).enumerate() {
+        let (allowed, message) = match index {
+            0 | 1 => ([-1, 1], "a scale is 1 or -1"),
+            _ => ([0, 1], "a transposition is 0 or 1"),
+        };
+        if !allowed.contains(scale) {
+            return Err(e.wrong(operand.span, message));
+        }
+    }
     let at = |index: usize, default: i64| scales.get(index).copied().unwrap_or(default);
     // With A in registers only B has a transposition.
     let in_memory = matches!(source, Source::Descriptor(_));

@@ -1,9 +1,9 @@
 //! Module scope: directives, variables, functions.
 
 use super::{Parser, Result};
-use crate::ptx::ast::{Function, Initialiser, LaunchBounds, Module, Param, Variable};
+use crate::ptx::ast::{Function, Initialiser, LaunchBounds, Module, Name, Param, Variable};
 use crate::ptx::lexer::TokenKind;
-use crate::ptx::types::Space;
+use crate::ptx::types::{ScalarType, Space};
 
 #[derive(Default)]
 struct Linkage {
@@ -22,10 +22,41 @@ impl Parser<'_> {
             functions: Vec::new(),
         };
         self.target(&mut module)?;
+        let mut aliases = Vec::new();
         while self.peek().kind != TokenKind::End {
-            self.item(&mut module)?;
+            if self.dotted() == Some(".alias") {
+                aliases.push(self.alias()?);
+            } else {
+                self.item(&mut module)?;
+            }
+        }
+        for (alias, of) in aliases {
+            self.resolve(&mut module, alias, &of)?;
         }
         Ok(module)
+    }
+
+    /// `.alias other, function;`
+    fn alias(&mut self) -> Result<(Name, Name)> {
+        self.advance();
+        let alias = self.name("the name of a declared function")?;
+        self.expect(",")?;
+        let of = self.name("the name of a function with a body")?;
+        self.expect(";")?;
+        Ok((alias, of))
+    }
+
+    /// Gives a declared function the body of another.
+    fn resolve(&self, module: &mut Module, alias: Name, of: &Name) -> Result<()> {
+        let defined = |f: &&Function| f.name.text == of.text && f.body.is_some() && !f.is_entry;
+        let Some(function) = module.functions.iter().find(defined) else {
+            let message = format!("there is no function `{}` with a body", of.text);
+            return Err(self.error(of.span, message));
+        };
+        let mut function = function.clone();
+        function.name = alias;
+        module.functions.push(function);
+        Ok(())
     }
 
     fn version(&mut self) -> Result<(u32, u32)> {
@@ -77,7 +108,7 @@ impl Parser<'_> {
                 self.advance();
                 self.skip_section()
             }
-            ".pragma" | ".alias" => self.skip_to_semicolon(),
+            ".pragma" => self.skip_to_semicolon(),
             _ => self.linked_item(module),
         }
     }
@@ -132,9 +163,8 @@ impl Parser<'_> {
     }
 
     fn function(&mut self, is_entry: bool) -> Result<Function> {
-        while let Some(".noreturn" | ".attribute") = self.dotted() {
-            self.advance();
-        }
+        while self.eat_dotted(".noreturn") {}
+        self.attribute()?;
         let returns = if self.is_punct("(") {
             self.params()?
         } else {
@@ -166,6 +196,35 @@ impl Parser<'_> {
         })
     }
 
+    /// `.attribute(.managed)`, `.attribute(.unified(1, 2))`: nothing that a program could see.
+    fn attribute(&mut self) -> Result<()> {
+        if !self.eat_dotted(".attribute") {
+            return Ok(());
+        }
+        self.expect("(")?;
+        let mut open = 1;
+        while open > 0 {
+            if self.peek().kind == TokenKind::End {
+                return Err(self.unexpected("`)`"));
+            }
+            if self.eat("(") {
+                open += 1;
+            } else if self.eat(")") {
+                open -= 1;
+            } else {
+                self.advance();
+            }
+        }
+        Ok(())
+    }
+
+    /// A texture, sampler or surface: a handle, which only instructions use that do not exist here.
+    fn opaque(&mut self) -> bool {
+        [".texref", ".samplerref", ".surfref"]
+            .into_iter()
+            .any(|word| self.eat_dotted(word))
+    }
+
     fn triple(&mut self) -> Result<[u32; 3]> {
         let mut out = [1; 3];
         for (i, n) in out.iter_mut().enumerate() {
@@ -188,8 +247,10 @@ impl Parser<'_> {
                 ".minnctapersm" => bounds.min_blocks = Some(self.small()?),
                 ".maxnreg" => bounds.max_registers = Some(self.small()?),
                 ".reqnctapercluster" => bounds.required_cluster = Some(self.triple()?),
-                ".maxclusterrank" | ".maxnctapersm" => drop(self.small()?),
-                ".explicitcluster" | ".noreturn" | ".blocksareclusters" => {}
+                ".maxclusterrank" | ".maxnctapersm" | ".abi_preserve" | ".abi_preserve_control" => {
+                    self.small()?;
+                }
+                ".explicitcluster" | ".noreturn" | ".blocksareclusters" | ".unified" => {}
                 ".pragma" => self.skip_to_semicolon()?,
                 _ => {
                     self.at -= 1;
@@ -221,7 +282,11 @@ impl Parser<'_> {
         };
         self.advance();
         let mut align = self.alignment()?;
-        let ty = self.scalar_type()?;
+        let ty = if self.opaque() {
+            ScalarType::B64
+        } else {
+            self.scalar_type()?
+        };
         // `.ptr .global .align 16` describes what a pointer points to, not the parameter.
         if self.eat_dotted(".ptr") {
             if let Some(".global" | ".shared" | ".local" | ".const" | ".generic") = self.dotted() {
@@ -285,15 +350,7 @@ impl Parser<'_> {
             _ => return Err(self.unexpected("a directive such as `.entry`, `.global` or `.reg`")),
         };
         self.advance();
-        if self.eat_dotted(".attribute") {
-            self.expect("(")?;
-            while !self.eat(")") {
-                if self.peek().kind == TokenKind::End {
-                    return Err(self.unexpected("`)`"));
-                }
-                self.advance();
-            }
-        }
+        self.attribute()?;
         let align = self.alignment()?;
         let vector = match self.dotted() {
             Some(".v2") => 2,
@@ -303,14 +360,24 @@ impl Parser<'_> {
         if vector > 1 {
             self.advance();
         }
-        let ty = self.scalar_type()?;
+        let opaque = self.opaque();
+        let ty = if opaque {
+            ScalarType::B64
+        } else {
+            self.scalar_type()?
+        };
         let align = align.unwrap_or(ty.bytes() * vector);
         loop {
             let name = self.name("the name of the variable")?;
             let declared = self.array_length()?;
             let mut init = Vec::new();
             if self.eat("=") {
-                self.initialiser(&mut init)?;
+                if opaque {
+                    // How a texture is sampled, which no instruction here asks.
+                    self.skip_section()?;
+                } else {
+                    self.initialiser(&mut init)?;
+                }
             }
             let count = match declared {
                 None => 1,

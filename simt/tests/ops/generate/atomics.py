@@ -207,6 +207,14 @@ def qualifiers():
                          [given("in0", "u32", values), changed("io", "u32", [5], [5 + sum(values)])],
                          ["ld.global.u32 %v, [%in0];", f"red.{q}.global.add.u32 [%io], %v;"],
                          registers("u32"), per_thread={"io": 0}, block=(THREADS, 1, 1))  # fmt: skip
+    # The order of modifiers as nvcc, Triton and libcu++ write it.
+    for op in ("atom.global.cta.add.u32", "atom.global.gpu.acq_rel.add.u32", "atom.global.acquire.gpu.add.u32",
+               "atom.global.add.relaxed.gpu.u32", "red.global.cta.relaxed.add.u32", "red.global.add.release.sys.u32"):
+        result = "%d, " if op.startswith("atom") else ""
+        yield kernel("atomics", op, op, "9.7.13.5",
+                     [given("in0", "u32", values), changed("io", "u32", [5], [5 + sum(values)])],
+                     ["ld.global.u32 %v, [%in0];", f"{op} {result}[%io], %v;"],
+                     registers("u32"), per_thread={"io": 0}, block=(THREADS, 1, 1))  # fmt: skip
     yield kernel("atomics", "atom.generic.add.u32", "atom.add.u32", "9.7.13.5",
                  [given("in0", "u32", values), changed("io", "u32", [5], [5 + sum(values)])],
                  ["ld.global.u32 %v, [%in0];", "cvta.global.u64 %g, %io;", "atom.add.u32 %d, [%g], %v;"],
@@ -237,6 +245,84 @@ def vectors():
                  target="sm_90", version="8.1")  # fmt: skip
 
 
+def wide():
+    """sm_90: 16 bytes at once, two b64 a value, the lower half first."""
+
+    def numbers(name, count=THREADS):
+        s = Stream(name)
+        return [[s.next(), s.next()] for _ in range(count)]
+
+    def flat(values):
+        return [half for value in values for half in value]
+
+    values, before = numbers("b128 values"), numbers("b128 before")
+    two = {"in0": 2, "in1": 2, "io": 2, "out0": 2}
+    load = ["ld.global.v2.b64 {%x0, %x1}, [%in0];", "mov.b128 %v, {%x0, %x1};"]
+    store = ["mov.b128 {%x0, %x1}, %d;", "st.global.v2.b64 [%out0], {%x0, %x1};"]
+    regs = [".b64 %x<2>", ".b128 %v", ".b128 %d", ".b128 %c", ".u32 %s", ".pred %p"]
+    new = dict(target="sm_90", version="8.4")
+    yield kernel("atomics", "atom.global.exch.b128", "atom.global.exch.b128", "9.7.13.5",
+                 [given("in0", "b64", flat(values)), changed("io", "b64", flat(before), flat(values)),
+                  wanted("out0", "b64", flat(before))],
+                 [*load, "atom.global.exch.b128 %d, [%io], %v;", *store],
+                 regs, per_thread=two, block=(THREADS, 1, 1), **new)  # fmt: skip
+    # Every third one matches, every third differs in its lower half only, every third in the upper.
+    compare = [[x ^ (k % 3 == 1), y ^ (k % 3 == 2) << 63] for k, (x, y) in enumerate(before)]
+    after = [v if b == c else b for b, c, v in zip(before, compare, values)]
+    comparand = ["ld.global.v2.b64 {%x0, %x1}, [%in1];", "mov.b128 %c, {%x0, %x1};"]
+    for space in ("global", "shared"):
+        buffers = [given("in0", "b64", flat(values)), given("in1", "b64", flat(compare)),
+                   changed("io", "b64", flat(before), flat(after)), wanted("out0", "b64", flat(before))]  # fmt: skip
+        code = [*load, *comparand]
+        if space == "shared":
+            code += ["mov.u32 %s, tile;", "mad.lo.u32 %s, %i, 16, %s;", "ld.global.v2.b64 {%x0, %x1}, [%io];",
+                     "st.shared.v2.b64 [%s], {%x0, %x1};", "atom.shared.cas.b128 %d, [%s], %c, %v;", *store,
+                     "ld.shared.v2.b64 {%x0, %x1}, [%s];", "st.global.v2.b64 [%io], {%x0, %x1};"]  # fmt: skip
+        else:
+            code += ["atom.global.cas.b128 %d, [%io], %c, %v;", *store]
+        yield kernel("atomics", f"atom.{space}.cas.b128", f"atom.{space}.cas.b128", "9.7.13.5", buffers, code, regs,
+                     per_thread=two, block=(THREADS, 1, 1),
+                     globals_=[".shared .align 16 .b8 tile[1024];"] if space == "shared" else [], **new)  # fmt: skip
+    # A 128-bit counter, on the edge of its lower half, by all threads of several blocks.
+    start, step = (1 << 64) - 70, (1 << 64) + 1
+    total = start + 4 * THREADS * step
+    low = (1 << 64) - 1
+    yield kernel("atomics", "atom.global.cas.b128.loop", "atom.global.cas.b128", "9.7.13.5",
+                 [changed("io", "b64", [start, 0], [total & low, total >> 64])],
+                 ["mov.b64 %x0, 0;", "mov.b128 %c, {%x0, %x0};", "atom.relaxed.gpu.global.cas.b128 %d, [%io], %c, %c;",
+                  "again:", "mov.b128 %c, %d;", "mov.b128 {%x0, %x1}, %c;", "add.cc.u64 %x0, %x0, 1;",
+                  "addc.u64 %x1, %x1, 1;", "mov.b128 %v, {%x0, %x1};",
+                  "atom.relaxed.gpu.global.cas.b128 %d, [%io], %c, %v;",
+                  "mov.b128 {%x0, %x1}, %c;", "mov.b128 {%y0, %y1}, %d;", "xor.b64 %x0, %x0, %y0;",
+                  "xor.b64 %x1, %x1, %y1;", "or.b64 %x0, %x0, %x1;", "setp.ne.u64 %p, %x0, 0;", "@%p bra again;"],
+                 [*regs, ".b64 %y<2>"], per_thread={"io": 0}, block=(THREADS, 1, 1), grid=(4, 1, 1), **new)  # fmt: skip
+
+
+def extrema():
+    """sm_90: the smaller or larger of vectors of halves or pairs; small integers are exact."""
+    for t, f in (("f16", F16), ("bf16", BF16)):
+        for op, pick in (("min", min), ("max", max)):
+            for ty, ld, halves in ((t, "b16", 1), (f"{t}x2", "b32", 2)):
+                s = Stream(f"{op} {ty}")
+                columns = 2 * halves
+                numbers = [[s.below(200) - 100 for _ in range(columns)] for _ in range(THREADS)]
+                start = [s.below(9) - 4 for _ in range(columns)]
+                final = [pick(start[k], *(n[k] for n in numbers)) for k in range(columns)]
+
+                def packed(row):
+                    codes = [encode(f, Fraction(x)) for x in row]
+                    return codes if halves == 1 else [codes[k] | codes[k + 1] << 16 for k in range(0, columns, 2)]
+
+                values = [x for row in numbers for x in packed(row)]
+                for kind, result in (("atom", "{%d0, %d1}, "), ("red", "")):
+                    name = f"{kind}.global.{op}.noftz.v2.{ty}"
+                    yield kernel("atomics", name, name, "9.7.13.5",
+                                 [given("in0", ld, values), changed("io", ld, packed(start), packed(final))],
+                                 [f"ld.global.v2.{ld} {{%v0, %v1}}, [%in0];", f"{name} {result}[%io], {{%v0, %v1}};"],
+                                 [f".{ld} %v<2>", f".{ld} %d<2>"], per_thread={"in0": 2, "io": 0},
+                                 block=(THREADS, 1, 1), target="sm_90", version="8.1")  # fmt: skip
+
+
 def tests():
-    for group in (plain, packed, returned, exchange, qualifiers, vectors):
+    for group in (plain, packed, returned, exchange, qualifiers, vectors, wide, extrema):
         yield from group()

@@ -136,6 +136,11 @@ def half_sets():
             target = TARGET.get(t, "sm_80")
             yield elementwise("compare", name, name, "9.7.7.1", ins, [("b32", expect)],
                               f"{name} %d0, %a0, %a1;", target=target)  # fmt: skip
+            for dst in ("u32", "s32"):
+                masks = [(0xFFFF if x else 0) | (0xFFFF if y else 0) << 16 for x, y in zip(lo, hi)]
+                name = f"set.{op}.{dst}.{t}x2"
+                yield elementwise("compare", name, name, "9.7.7.1", ins, [(dst, masks)],
+                                  f"{name} %d0, %a0, %a1;", target=target)  # fmt: skip
             name = f"setp.{op}.{t}x2"
             yield elementwise("compare", name, name, "9.7.7.2", ins,
                               [("u32", [int(x) for x in lo]), ("u32", [int(x) for x in hi])],

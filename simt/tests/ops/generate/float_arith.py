@@ -64,7 +64,12 @@ def rounded():
                 yield test(f, f"sqrt{suffix}{ftz}.{t}", floats.sqrt, one, mode, ftz, "", "9.7.3.15")
                 yield test(f, f"rcp{suffix}{ftz}.{t}",
                            lambda f, a, m: floats.div(f, f.one, a, m), one, mode, ftz, "", "9.7.3.13")  # fmt: skip
-        yield test(f, f"mad.rn.{t}", floats.fma, three, "n", "", "", "9.7.3.7")
+        for suffix, mode in MODES.items():
+            for ftz in ("", ".ftz") if t == "f32" else ("",):
+                for sat in ("", ".sat") if t == "f32" else ("",):
+                    if suffix:
+                        name = f"mad{suffix}{ftz}{sat}.{t}"
+                        yield test(f, name, floats.fma, three, mode, ftz, sat, "9.7.3.7")
 
 
 def cancel(f, columns):

@@ -27,6 +27,12 @@ def tests():
         yield hint(f"setmaxnreg.{which}", "9.7.19.5", [f"setmaxnreg.{which}.sync.aligned.u32 64;"], target="sm_90a")
     for proxy in ("alias", "async", "async.global", "async.shared::cta"):
         yield hint(f"fence.proxy.{proxy.replace('::', '_')}", "9.7.13.4", [f"fence.proxy.{proxy};"])
+    yield hint("fence.proxy.async.shared_cluster", "9.7.13.4", ["fence.proxy.async.shared::cluster;"])
+    yield hint("membar.proxy.alias", "9.7.13.4", ["membar.proxy.alias;"])
+    for kind in ("", ".proxy.async::generic"):
+        for side, space in (("acquire", "cluster"), ("release", "cta")):
+            yield hint(f"fence{kind.replace('::', '_')}.{side}.sync_restrict", "9.7.13.4",
+                       [f"fence{kind}.{side}.sync_restrict::shared::{space}.cluster;"], version="8.6")  # fmt: skip
     for scope in ("cta", "cluster", "gpu", "sys"):
         yield hint(f"fence.proxy.tensormap.{scope}", "9.7.13.4",
                    ["cvta.global.u64 %m, %in0;", "and.b64 %m, %m, -128;",

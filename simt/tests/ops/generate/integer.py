@@ -87,6 +87,7 @@ def arithmetic():
                    "9.7.1.12", target="sm_90")  # fmt: skip
         for t in ("s16x2", "u16x2"):
             yield packed(name, t, fn)
+        yield packed(f"{name}.relu", "s16x2", lambda a, b: max(0, fn(a, b)))
     for t in ("s16x2", "u16x2"):
         yield packed("add", t, lambda a, b: a + b)
 

@@ -79,6 +79,16 @@ def vectors():
                          [given("in0", t, values), wanted("out0", t, expect)], code,
                          [f".{reg(t)} %v<{n}>", ".u32 %s"], per_thread={"in0": n, "out0": n},
                          globals_=[f".shared .align 16 .b8 tile[{32 * size}];"])  # fmt: skip
+    # 16 bytes as one value: the lower half first.
+    values = data("b64", "b128", 64)
+    turned = [x for k in range(0, 64, 2) for x in (values[k + 1], values[k])]
+    yield kernel("memory", "ld.st.b128", "ld.b128, st.b128", LD,
+                 [given("in0", "b64", values), wanted("out0", "b64", turned)],
+                 ["ld.global.b128 %v, [%in0];", "mov.u32 %s, tile;", "mad.lo.u32 %s, %i, 16, %s;",
+                  "st.shared.b128 [%s], %v;", "ld.shared.v2.b64 {%x0, %x1}, [%s];", "mov.b128 %v, {%x1, %x0};",
+                  "st.global.b128 [%out0], %v;"],
+                 [".b128 %v", ".b64 %x<2>", ".u32 %s"], per_thread={"in0": 2, "out0": 2}, target="sm_80",
+                 version="8.3", globals_=[".shared .align 16 .b8 tile[512];"])  # fmt: skip
     # A sink in place of an unwanted element; a constant stored in a vector.
     values = data("u32", "sink", 64)
     yield kernel("memory", "ld.v2.sink", "ld.v2.u32", LD,
@@ -98,7 +108,6 @@ def hints():
              "L2::128B", "ca.L2::64B", "relaxed.gpu", "acquire.sys", "acquire.cta", "weak")]  # fmt: skip
     ops += [("ld.volatile.global.u32", "sm_80", "8.0"), ("ld.relaxed.gpu.global.u32", "sm_80", "8.0"),
             ("ld.acquire.gpu.global.u32", "sm_80", "8.0"), ("ldu.global.u32", "sm_80", "8.0")]  # fmt: skip
-    ops = [o for o in ops if not any(x in o[0] for x in ("global.relaxed", "global.acquire", "global.weak"))]
     for op, target, version in ops:
         yield kernel("memory", op.replace("::", "_"), op, LD,
                      [given("in0", "u32", values), wanted("out0", "u32", values)],
@@ -106,7 +115,7 @@ def hints():
                      target=target, version=version)  # fmt: skip
     for op in ("st.global.wb.u32", "st.global.cg.u32", "st.global.cs.u32", "st.global.wt.u32",
                "st.volatile.global.u32", "st.relaxed.gpu.global.u32", "st.release.sys.global.u32",
-               "st.global.L1::no_allocate.u32", "st.global.L1::evict_last.u32", "st.weak.global.u32"):  # fmt: skip
+               "st.global.release.gpu.u32", "st.gpu.relaxed.global.u32", "st.global.L1::no_allocate.u32", "st.global.L1::evict_last.u32", "st.weak.global.u32"):  # fmt: skip
         yield kernel("memory", op.replace("::", "_"), op, ST,
                      [given("in0", "u32", values), wanted("out0", "u32", values)],
                      ["ld.global.u32 %v, [%in0];", f"{op} [%out0], %v;"], [".u32 %v"])  # fmt: skip
