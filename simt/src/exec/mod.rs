@@ -16,6 +16,7 @@ pub(crate) mod misc;
 pub(crate) mod observer;
 pub(crate) mod pattern;
 pub mod registers;
+mod regular;
 pub(crate) mod step;
 pub(crate) mod straight;
 mod tensor;

@@ -18,7 +18,7 @@ use pulp::{Arch, NullaryFnOnce};
 /// Where the lanes of an access are.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
-    /// Addresses, and what is to be taken from them.
+    /// Addresses, and what is to be taken from them. Of lanes that are regular nobody asks.
     pub(crate) offsets: &'a Addresses,
     pub(crate) base: u64,
     /// How the differences lie.
@@ -30,13 +30,14 @@ impl Place<'_> {
     /// Where a lane is.
     #[inline(always)]
     pub(crate) fn of(&self, lane: usize) -> u64 {
-        self.offsets[lane].wrapping_sub(self.base)
+        let irregular = || self.offsets[lane].wrapping_sub(self.base);
+        self.pattern.at(lane).unwrap_or_else(irregular)
     }
 }
 
 /// Words of a lane, if the access moves whole registers of 32, 64 or 128 bits.
 #[inline(always)]
-fn words(op: &MemoryOp) -> Option<usize> {
+pub(crate) fn words(op: &MemoryOp) -> Option<usize> {
     let size = op.ty.bytes();
     let planes = match size {
         4 => 1,
@@ -52,12 +53,12 @@ fn words(op: &MemoryOp) -> Option<usize> {
     (whole && matches!(words, 1 | 2 | 4 | 8)).then_some(words)
 }
 
-struct LoadWords<'a, M> {
-    memory: &'a M,
-    registers: &'a mut Registers,
-    op: &'a MemoryOp,
-    place: Place<'a>,
-    words: usize,
+pub(crate) struct LoadWords<'a, M> {
+    pub(crate) memory: &'a M,
+    pub(crate) registers: &'a mut Registers,
+    pub(crate) op: &'a MemoryOp,
+    pub(crate) place: Place<'a>,
+    pub(crate) words: usize,
 }
 
 impl<M: Store> NullaryFnOnce for LoadWords<'_, M> {
@@ -79,20 +80,14 @@ impl<M: Store> LoadWords<'_, M> {
     fn load<const W: usize>(self) {
         let Place { pattern, mask, .. } = self.place;
         let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
-        let contiguous = pattern.contiguous(mask, 4 * W as u32);
-        if let (1, false, Some(at), Some(reg)) = (W, wide, contiguous, self.op.registers[0]) {
-            let out = self.registers.narrow_mut(reg.plane);
-            self.memory.load_words(at, out);
-            return;
+        if let Some(at) = pattern.uniform() {
+            return self.spread::<W>(at);
+        }
+        if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
+            return self.deal::<W>(at);
         }
         let mut lanes = [[0u32; W]; LANES];
-        if let Some(at) = pattern.uniform() {
-            let mut one = [0; W];
-            self.memory.load_words(at, &mut one);
-            lanes = [one; LANES];
-        } else if let Some(at) = contiguous {
-            self.memory.load_words(at, lanes.as_flattened_mut());
-        } else if mask == FULL {
+        if mask == FULL {
             for (lane, words) in lanes.iter_mut().enumerate() {
                 self.memory.load_words(self.place.of(lane), words);
             }
@@ -125,6 +120,50 @@ impl<M: Store> LoadWords<'_, M> {
             }
         }
     }
+
+    /// What is at one place, to all lanes.
+    #[inline(always)]
+    fn spread<const W: usize>(self, at: u64) {
+        let mut one = [0; W];
+        self.memory.load_words(at, &mut one);
+        let (mask, bytes) = (self.place.mask, self.op.ty.bytes() as usize);
+        for (k, reg) in self.op.registers.iter().enumerate() {
+            let Some(reg) = reg else { continue };
+            if bytes == 4 {
+                keep(
+                    self.registers.narrow_mut(reg.plane),
+                    mask,
+                    [one[k % W]; LANES],
+                );
+                continue;
+            }
+            for half in 0..bytes / 8 {
+                let k = (k * bytes / 4 + 2 * half) % W;
+                let value = u64::from(one[k]) | u64::from(one[(k + 1) % W]) << 32;
+                let plane = reg.plane + 2 * half as u16;
+                keep(self.registers.wide_mut(plane), mask, [value; LANES]);
+            }
+        }
+    }
+
+    /// Consecutive pieces, one to each lane of the whole warp.
+    #[inline(always)]
+    fn deal<const W: usize>(self, at: u64) {
+        let bytes = self.op.ty.bytes() as usize;
+        for (k, reg) in self.op.registers.iter().enumerate() {
+            let Some(reg) = reg else { continue };
+            if bytes == 4 {
+                let to = self.registers.narrow_mut(reg.plane);
+                self.memory.deal::<W>(at, k % W, to);
+                continue;
+            }
+            for half in 0..bytes / 8 {
+                let k = (k * bytes / 4 + 2 * half) % W;
+                let to = self.registers.wide_mut(reg.plane + 2 * half as u16);
+                self.memory.deal_wide::<W>(at, k, to);
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -138,12 +177,12 @@ fn keep<T: Copy>(old: &mut [T; LANES], mask: u32, new: [T; LANES]) {
     }
 }
 
-struct StoreWords<'a, M> {
-    memory: &'a mut M,
-    registers: &'a Registers,
-    op: &'a MemoryOp,
-    place: Place<'a>,
-    words: usize,
+pub(crate) struct StoreWords<'a, M> {
+    pub(crate) memory: &'a mut M,
+    pub(crate) registers: &'a Registers,
+    pub(crate) op: &'a MemoryOp,
+    pub(crate) place: Place<'a>,
+    pub(crate) words: usize,
 }
 
 impl<M: Store> NullaryFnOnce for StoreWords<'_, M> {
@@ -166,6 +205,13 @@ impl<M: Store> StoreWords<'_, M> {
         let Place { pattern, mask, .. } = self.place;
         let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
         let mut lanes = [[0u32; W]; LANES];
+        if let (1, false, Some(reg)) = (W, wide, self.op.registers[0])
+            && let Some(at) = pattern.contiguous(mask, 4)
+        {
+            self.memory
+                .store_words(at, self.registers.narrow(reg.plane));
+            return;
+        }
         for (k, reg) in self.op.registers.iter().enumerate() {
             let Some(reg) = reg else { continue };
             if wide {
@@ -216,7 +262,7 @@ fn all_written<M: Store>(memory: &M, place: Place<'_>, bytes: u32) -> bool {
 
 /// Notes that everything that the lanes access is written.
 #[inline(always)]
-fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
+pub(crate) fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
     if let Some(at) = place.pattern.contiguous(place.mask, bytes) {
         memory.mark_range(at, LANES as u64 * u64::from(bytes));
     } else if let Some(at) = place.pattern.uniform() {
