@@ -16,6 +16,7 @@ pub(crate) mod global;
 pub(crate) mod mask;
 pub(crate) mod proxy;
 pub(crate) mod race;
+pub(crate) mod range;
 pub(crate) mod shared;
 pub(crate) mod values;
 
