@@ -1,4 +1,5 @@
 //! Loads and stores: addresses are resolved, checked, shown to observers, and only then used.
+//! This is the way for all of them; [`super::regular`] is the short one for most.
 
 use super::atomic;
 use super::block::Block;
@@ -8,7 +9,6 @@ use super::fault::{FaultKind, Raised};
 use super::observer::{AccessEvent, At, Observer};
 use super::pattern::{Pattern, Resolve};
 use super::registers::LANES;
-use super::regular;
 use super::step::{Env, bits};
 use super::transfer::{self, Place, extend};
 use super::warp::Warp;
@@ -35,30 +35,9 @@ pub(crate) fn window_of(address: u64) -> (Space, u64) {
     }
 }
 
-/// Executes a memory instruction for the lanes of `at.mask`.
-#[inline(always)]
-pub(crate) fn execute<O: Observer>(
-    env: &Env<'_>,
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
-    op: &MemoryOp,
-    at: At,
-) -> Result<(), Raised> {
-    let done = if O::ACTIVE {
-        regular::observed(env, block, warp, observer, op, at)
-    } else {
-        regular::unobserved(env, block, warp, op, at.mask)
-    };
-    if done {
-        return Ok(());
-    }
-    general(env, block, warp, observer, op, at)
-}
-
-/// The same, whatever the addresses are.
+/// Executes a memory instruction for the lanes of `at.mask`, whatever their addresses are.
 #[inline(never)]
-fn general<O: Observer>(
+pub(crate) fn execute<O: Observer>(
     env: &Env<'_>,
     block: &mut Block,
     warp: &mut Warp,

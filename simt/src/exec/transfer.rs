@@ -37,7 +37,7 @@ impl Place<'_> {
 
 /// Words of a lane, if the access moves whole registers of 32, 64 or 128 bits.
 #[inline(always)]
-pub(crate) fn words(op: &MemoryOp) -> Option<usize> {
+fn words(op: &MemoryOp) -> Option<usize> {
     let size = op.ty.bytes();
     let planes = match size {
         4 => 1,
@@ -53,12 +53,12 @@ pub(crate) fn words(op: &MemoryOp) -> Option<usize> {
     (whole && matches!(words, 1 | 2 | 4 | 8)).then_some(words)
 }
 
-pub(crate) struct LoadWords<'a, M> {
-    pub(crate) memory: &'a M,
-    pub(crate) registers: &'a mut Registers,
-    pub(crate) op: &'a MemoryOp,
-    pub(crate) place: Place<'a>,
-    pub(crate) words: usize,
+struct LoadWords<'a, M> {
+    memory: &'a M,
+    registers: &'a mut Registers,
+    op: &'a MemoryOp,
+    place: Place<'a>,
+    words: usize,
 }
 
 impl<M: Store> NullaryFnOnce for LoadWords<'_, M> {
@@ -177,12 +177,12 @@ fn keep<T: Copy>(old: &mut [T; LANES], mask: u32, new: [T; LANES]) {
     }
 }
 
-pub(crate) struct StoreWords<'a, M> {
-    pub(crate) memory: &'a mut M,
-    pub(crate) registers: &'a Registers,
-    pub(crate) op: &'a MemoryOp,
-    pub(crate) place: Place<'a>,
-    pub(crate) words: usize,
+struct StoreWords<'a, M> {
+    memory: &'a mut M,
+    registers: &'a Registers,
+    op: &'a MemoryOp,
+    place: Place<'a>,
+    words: usize,
 }
 
 impl<M: Store> NullaryFnOnce for StoreWords<'_, M> {
@@ -262,7 +262,7 @@ fn all_written<M: Store>(memory: &M, place: Place<'_>, bytes: u32) -> bool {
 
 /// Notes that everything that the lanes access is written.
 #[inline(always)]
-pub(crate) fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
+fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
     if let Some(at) = place.pattern.contiguous(place.mask, bytes) {
         memory.mark_range(at, LANES as u64 * u64::from(bytes));
     } else if let Some(at) = place.pattern.uniform() {
@@ -285,14 +285,61 @@ pub(crate) fn load<M: Store, O: Observer>(
     at: At,
     place: Place<'_>,
 ) {
+    arch.dispatch(Loading {
+        memory,
+        warp,
+        observer,
+        op,
+        at,
+        place,
+    });
+}
+
+struct Loading<'a, M, O> {
+    memory: &'a M,
+    warp: &'a mut Warp,
+    observer: &'a mut O,
+    op: &'a MemoryOp,
+    at: At,
+    place: Place<'a>,
+}
+
+impl<M: Store, O: Observer> NullaryFnOnce for Loading<'_, M, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Loading {
+            memory,
+            warp,
+            observer,
+            op,
+            at,
+            place,
+        } = self;
+        load_here(memory, warp, observer, op, at, place);
+    }
+}
+
+/// As [`load`], where the vector units are chosen already.
+#[inline(always)]
+pub(crate) fn load_here<M: Store, O: Observer>(
+    memory: &M,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
     if let Some(words) = words(op) {
-        arch.dispatch(LoadWords {
+        let load = LoadWords {
             memory,
             registers: &mut warp.registers,
             op,
             place,
             words,
-        });
+        };
+        load.call();
     } else {
         load_lanes(memory, warp, op, place);
     }
@@ -301,8 +348,20 @@ pub(crate) fn load<M: Store, O: Observer>(
     }
     if all_written(memory, place, op.bytes()) {
         observer.loaded_whole(at, op);
-        return;
+    } else {
+        loaded_parts(memory, observer, op, at, place);
     }
+}
+
+/// Shows what of loaded values was ever written.
+#[inline(never)]
+fn loaded_parts<M: Store, O: Observer>(
+    memory: &M,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
     let size = op.ty.bytes();
     for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
         let step = k as u64 * u64::from(size);
@@ -333,6 +392,7 @@ fn halves(reg: Reg) -> [Reg; 2] {
     })
 }
 
+#[inline(never)]
 fn load_lanes<M: Store>(memory: &M, warp: &mut Warp, op: &MemoryOp, place: Place<'_>) {
     let size = op.ty.bytes();
     for (k, reg) in op.registers.iter().enumerate() {
@@ -362,16 +422,65 @@ pub(crate) fn store<M: Store, O: Observer>(
     at: At,
     place: Place<'_>,
 ) {
+    arch.dispatch(Storing {
+        memory,
+        warp,
+        observer,
+        op,
+        at,
+        place,
+    });
+}
+
+struct Storing<'a, M, O> {
+    memory: &'a mut M,
+    warp: &'a Warp,
+    observer: &'a mut O,
+    op: &'a MemoryOp,
+    at: At,
+    place: Place<'a>,
+}
+
+impl<M: Store, O: Observer> NullaryFnOnce for Storing<'_, M, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Storing {
+            memory,
+            warp,
+            observer,
+            op,
+            at,
+            place,
+        } = self;
+        store_here(memory, warp, observer, op, at, place);
+    }
+}
+
+/// As [`store`], where the vector units are chosen already.
+#[inline(always)]
+pub(crate) fn store_here<M: Store, O: Observer>(
+    memory: &mut M,
+    warp: &Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
     // A sink among the registers of a store leaves its bytes alone.
     let whole = op.registers.iter().all(Option::is_some);
     match words(op) {
-        Some(words) if whole => arch.dispatch(StoreWords {
-            memory,
-            registers: &warp.registers,
-            op,
-            place,
-            words,
-        }),
+        Some(words) if whole => {
+            let store = StoreWords {
+                memory,
+                registers: &warp.registers,
+                op,
+                place,
+                words,
+            };
+            store.call();
+        }
         _ => store_lanes(memory, warp, op, place),
     }
     if O::ACTIVE && !observer.stores_whole(at, op) {
@@ -385,6 +494,7 @@ pub(crate) fn store<M: Store, O: Observer>(
     }
 }
 
+#[inline(never)]
 fn store_lanes<M: Store>(memory: &mut M, warp: &Warp, op: &MemoryOp, place: Place<'_>) {
     let size = op.ty.bytes();
     for (k, reg) in op.registers.iter().enumerate() {
@@ -404,6 +514,7 @@ fn store_lanes<M: Store>(memory: &mut M, warp: &Warp, op: &MemoryOp, place: Plac
 }
 
 /// Notes what is written of a store that leaves some elements out.
+#[inline(never)]
 fn mark_registers<M: Store>(memory: &mut M, op: &MemoryOp, place: Place<'_>) {
     let size = op.ty.bytes();
     for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
@@ -415,6 +526,7 @@ fn mark_registers<M: Store>(memory: &mut M, op: &MemoryOp, place: Place<'_>) {
 }
 
 /// Notes which bytes hold something after a store of values that are partly unknown.
+#[inline(never)]
 fn store_known<M: Store, O: Observer>(
     memory: &mut M,
     observer: &mut O,
