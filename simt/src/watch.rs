@@ -29,6 +29,8 @@ pub(crate) struct Watch<'p> {
     /// Whether the proxies to shared memory are watched: the program uses both.
     proxies: bool,
     blocks: Blocks,
+    /// Whether a register of some warp may hold something unknown: most programs never have one.
+    unknown: bool,
     sites: Arc<Sites<'p>>,
     global: Arc<global::Shadow>,
     /// The proxies to device memory, if the program uses more than one.
@@ -58,6 +60,7 @@ impl<'p> Watch<'p> {
             threads,
             proxies: uses(AsyncOp::by_async_proxy),
             blocks: Blocks::default(),
+            unknown: false,
             global,
             device: uses(AsyncOp::to_device_memory).then_some(device),
             log: Log::default(),
@@ -85,9 +88,17 @@ impl<'p> Watch<'p> {
         (counters, findings)
     }
 
-    /// What is unknown in the registers of a warp, if a checker wants to know.
+    /// What is unknown in the registers of a warp, if anything is in any.
     #[inline(always)]
     fn values(&mut self, at: At) -> Option<(&mut Values, &mut Log)> {
+        if !self.unknown {
+            return None;
+        }
+        self.all_values(at)
+    }
+
+    /// What is unknown in the registers of a warp, if a checker wants to know.
+    fn all_values(&mut self, at: At) -> Option<(&mut Values, &mut Log)> {
         let wanted = self.checks.has(Checker::Uninitialised) || self.checks.has(Checker::Shuffle);
         if !wanted {
             return None;
@@ -157,8 +168,9 @@ impl Observer for Watch<'_> {
     }
 
     fn loaded(&mut self, at: At, op: &MemoryOp, element: usize, known: &Known) {
-        if let Some((values, _)) = self.values(at) {
+        if let Some((values, _)) = self.all_values(at) {
             values.loaded(at, op, element, known);
+            self.unknown |= values.any();
         }
     }
 
@@ -170,8 +182,9 @@ impl Observer for Watch<'_> {
     }
 
     fn shuffle(&mut self, at: At, op: &SyncOp, source: &[u8; LANES], _member: u32) {
-        if let Some((values, _)) = self.values(at) {
+        if let Some((values, _)) = self.all_values(at) {
             values.shuffle(at, op, source);
+            self.unknown |= values.any();
         }
     }
 
@@ -471,8 +484,8 @@ impl Observer for Watch<'_> {
             .iter()
             .filter(waits)
             .map(|a| member.base + a.at.warp);
-        state.clocks.complete(number, waiting);
-        if state.shared.len() == 1 && state.clocks.all_ordered() {
+        let met = state.clocks.complete(number, waiting);
+        if state.shared.len() == 1 && (met || state.clocks.all_ordered()) {
             state.shared[0].all_ordered();
         }
         if self.checks.has(Checker::Barrier) {

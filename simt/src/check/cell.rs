@@ -74,7 +74,8 @@ pub(crate) const OTHERS: Word = 1;
 pub(crate) const WHOLE: Word = 0xf << 1;
 /// The lane's bits.
 pub(crate) const LANE: Word = 0x1f << 5;
-const HEAD: u32 = 10;
+/// Where the index of the head begins.
+pub(crate) const HEAD: u32 = 10;
 /// Heads that a word can name, and none.
 pub(crate) const HEADS: usize = 1 << (32 - HEAD);
 

@@ -5,6 +5,7 @@
 //! might be a race, and all that is irregular, goes word by word ([`Cells::visit`]).
 
 use super::cell::{Entry, HEADS, Head, LANE, OTHERS, WHOLE, Word, first_of, head_of, word};
+use super::range::{Lines, Range};
 use crate::exec::pattern::Pattern;
 use crate::exec::registers::{FULL, LANES};
 use crate::exec::step::bits;
@@ -301,10 +302,10 @@ impl<T: Order> NullaryFnOnce for Whole<'_, T> {
     #[inline(always)]
     fn call(self) -> bool {
         match self.span.bytes / 4 {
-            1 => self.check::<1>(),
-            2 => self.check::<2>(),
-            4 => self.check::<4>(),
-            _ => self.check::<8>(),
+            1 => self.either::<1>(),
+            2 => self.either::<2>(),
+            4 => self.either::<4>(),
+            _ => self.either::<8>(),
         }
     }
 }
@@ -343,7 +344,61 @@ fn past(words: &[Word], least: Word) -> Past {
     }
 }
 
+/// The records of the words that begin at `at`, `V` for each lane.
+#[inline(always)]
+fn lines<const V: usize>(side: &[Word], at: usize) -> Option<&Lines<V>> {
+    side.get(at..at + LANES * V)?.as_chunks().0.first_chunk()
+}
+
+/// The same, to be changed.
+#[inline(always)]
+fn lines_mut<const V: usize>(side: &mut [Word], at: usize) -> Option<&mut Lines<V>> {
+    let side = side.get_mut(at..at + LANES * V)?;
+    side.as_chunks_mut().0.first_chunk_mut()
+}
+
 impl<T: Order> Whole<'_, T> {
+    #[inline(always)]
+    fn either<const V: usize>(mut self) -> bool {
+        self.regular::<V>() || self.check::<V>()
+    }
+
+    /// The short way for lanes that follow each other or read one place.
+    #[inline(always)]
+    fn regular<const V: usize>(&mut self) -> bool {
+        let (span, order) = (self.span, self.order);
+        let contiguous = span.contiguous();
+        let uniform = span.pattern.uniform();
+        let Cells {
+            heads,
+            writes,
+            reads,
+            floor,
+        } = &mut *self.cells;
+        let range = Range {
+            heads,
+            mine: self.mine,
+            least: (*floor).max(first_of(1)),
+            order,
+        };
+        match (contiguous, uniform, span.write) {
+            (Some(at), _, true) => {
+                lines_mut::<V>(writes, at).is_some_and(|w| range.write(w, lines(reads, at)))
+            }
+            (Some(at), _, false) => {
+                lines_mut::<V>(reads, at).is_some_and(|r| range.read(lines(writes, at), r))
+            }
+            (None, Some(_), false) if !span.mask.is_power_of_two() => {
+                let lane = span.mask.trailing_zeros();
+                let at = span.word(lane as usize % LANES);
+                let there = at..at + V;
+                let reads = reads.get_mut(there.clone());
+                reads.is_some_and(|r| range.read_one(lane, writes.get(there), r))
+            }
+            _ => false,
+        }
+    }
+
     /// Where the words of the lanes begin, one after the other, without gaps.
     #[inline(always)]
     fn gather<const V: usize>(&self, from: &[Word], to: &mut [[Word; V]]) {
@@ -615,7 +670,7 @@ mod tests {
                 match random(12) {
                     0 => {
                         (0..2).for_each(|w| clocks.arrive(w, 0));
-                        clocks.complete(0, 0..2);
+                        assert!(clocks.complete(0, 0..2));
                         assert!(clocks.all_ordered());
                         quick.all_ordered();
                     }

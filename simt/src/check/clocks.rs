@@ -201,16 +201,24 @@ impl Clocks {
         self.lanes[warp as usize].all = now;
     }
 
-    /// A barrier completes for the warps that waited at it.
-    pub(crate) fn complete(&mut self, id: u32, waiting: impl Iterator<Item = u32>) {
+    /// A barrier completes for the warps that waited at it. True if these are all, and all that was
+    /// done to memory is ordered before all to come; otherwise [`Self::all_ordered`] may still be.
+    pub(crate) fn complete(&mut self, id: u32, waiting: impl Iterator<Item = u32>) -> bool {
         let mut published = std::mem::take(&mut self.barriers[id as usize]);
+        let mut met = 0;
         for warp in waiting {
             let own = self.now(warp);
             join(self.view_mut(warp), &published);
             self.view_mut(warp)[warp as usize] = own;
+            met += 1;
         }
+        // Where all have met, each has seen what was published, and no row needs to be looked at.
+        let each = published.iter().zip(&self.used).zip(&self.lanes);
+        let seen = |((seen, used), lanes): ((&u32, &u32), &Lanes)| seen.min(&lanes.all) >= used;
+        let ordered = met == self.warps && each.map(seen).fold(true, |all, yes| all & yes);
         published.clear();
         self.barriers[id as usize] = published;
+        ordered
     }
 
     /// A warp publishes what it has seen.
@@ -282,6 +290,21 @@ mod tests {
         assert!(c.before(first, 0, 1) && !c.before(first, 0, 2));
         c.warp_sync(0, 0b110, u32::MAX);
         assert!(c.before(first, 0, 2), "through lane 1");
+    }
+
+    #[test]
+    fn a_barrier_of_all_orders_everything() {
+        let mut c = Clocks::new(2, 1);
+        c.used(0);
+        (0..2).for_each(|w| c.arrive(w, 0));
+        assert!(c.complete(0, 0..2) && c.all_ordered());
+        (0..2).for_each(|w| c.arrive(w, 0));
+        assert!(!c.complete(0, 1..2), "one only arrives");
+        c.arrive(0, 0);
+        c.used(0);
+        c.arrive(1, 0);
+        assert!(!c.complete(0, 0..2), "and then goes on");
+        assert!(!c.all_ordered());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) mod mbarrier;
 pub(crate) mod proxy;
 pub(crate) mod proxy_device;
 pub(crate) mod race;
+pub(crate) mod range;
 pub(crate) mod shared;
 pub(crate) mod values;
 

@@ -131,6 +131,11 @@ impl Values {
         }
     }
 
+    /// Whether anything is unknown.
+    pub(crate) fn any(&self) -> bool {
+        self.unknown != 0
+    }
+
     fn set_plane(&mut self, plane: u16, value: Bytes, origin: u32) {
         let slot = &mut self.planes[usize::from(plane)];
         self.unknown = self.unknown + u32::from(value != 0) - u32::from(*slot != 0);

@@ -1,4 +1,5 @@
 //! Loads and stores: addresses are resolved, checked, shown to observers, and only then used.
+//! This is the way for all of them; [`super::regular`] is the short one for most.
 
 use super::atomic;
 use super::block::Block;
@@ -34,7 +35,8 @@ pub(crate) fn window_of(address: u64) -> (Space, u64) {
     }
 }
 
-/// Executes a memory instruction for the lanes of `at.mask`.
+/// Executes a memory instruction for the lanes of `at.mask`, whatever their addresses are.
+#[inline(never)]
 pub(crate) fn execute<O: Observer>(
     env: &Env<'_>,
     block: &mut Block,

@@ -50,7 +50,10 @@ pub(crate) struct Block {
     /// Whether lanes exited since barriers were last looked at.
     pub(crate) exits: bool,
     barriers: Vec<Barrier>,
-    dirty: bool,
+    /// Barriers at which lanes arrived since they were last looked at, one bit each.
+    touched: u32,
+    /// Threads of the warps that have not exited, whole warps.
+    live: u32,
 }
 
 /// How a slice of a block ended.
@@ -91,7 +94,8 @@ impl Resident {
             steps: 0,
             exits: false,
             barriers: vec![Barrier::default(); crate::lower::sync::BARRIERS],
-            dirty: false,
+            touched: 0,
+            live: 32 * env.shape.warps(),
         };
         let warps = (0..env.shape.warps())
             .map(|w| Warp::new(program, &env.shape, index, w))
@@ -111,6 +115,7 @@ impl Resident {
         self.block.shared.reset();
         self.block.steps = 0;
         self.block.exits = false;
+        (self.block.touched, self.block.live) = (0, 32 * env.shape.warps());
         self.block
             .barriers
             .iter_mut()
@@ -241,15 +246,20 @@ impl Resident {
     /// Lets go what a completed barrier holds; true if it did.
     fn settle<O: Observer>(&mut self, observer: &mut O) -> bool {
         let block = &mut self.block;
-        if !std::mem::take(&mut block.dirty) && !std::mem::take(&mut block.exits) {
-            return false;
+        let mut touched = std::mem::take(&mut block.touched);
+        if std::mem::take(&mut block.exits) {
+            // Fewer are waited for.
+            block.live = self.warps.iter().filter(|w| w.live != 0).map(|_| 32).sum();
+            touched = (1 << block.barriers.len()) - 1;
         }
-        block.exits = false;
-        let live: u32 = self.warps.iter().filter(|w| w.live != 0).map(|_| 32).sum();
+        let live = block.live;
         let mut any = false;
-        for (id, barrier) in block.barriers.iter_mut().enumerate() {
+        for id in step::bits(touched) {
+            let barrier = &mut block.barriers[id];
             let expected = barrier.count.unwrap_or(live);
-            if barrier.arrivals.is_empty() || barrier.arrived(&self.warps) < expected {
+            // Before they are counted: no more than this.
+            let most = 32 * barrier.arrivals.len() as u32;
+            if most == 0 || most < expected || barrier.arrived(&self.warps) < expected {
                 continue;
             }
             let mut done = std::mem::take(barrier);
@@ -332,7 +342,7 @@ pub(crate) fn arrive<O: Observer>(
         barrier.truths += truths.count_ones();
         barrier.voters += here.mask.count_ones();
     }
-    block.dirty = true;
+    block.touched |= 1 << number;
     if kind == BarrierKind::Arrive {
         return Ok(Flow::Next);
     }

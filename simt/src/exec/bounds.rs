@@ -39,7 +39,7 @@ pub(crate) fn aligned(
 
 /// Whether `bytes` at `at` lie between `start` and `size`.
 #[inline(always)]
-fn fits(at: u64, bytes: u32, start: u64, size: u64) -> bool {
+pub(crate) fn fits(at: u64, bytes: u32, start: u64, size: u64) -> bool {
     at >= start && at < size && u64::from(bytes) <= size - at
 }
 
@@ -207,6 +207,12 @@ fn global_fault(env: &Env<'_>, address: u64, bytes: u32, write: bool, lane: u32)
     Raised::new(kind, lane)
 }
 
+/// Whether `bytes` at an address lie in an allocation.
+#[inline(always)]
+pub(crate) fn holds(a: &Allocation, address: u64, bytes: u32) -> bool {
+    a.holds(address.wrapping_sub(a.base), u64::from(bytes))
+}
+
 /// The allocation an access falls into, and the lanes of `mask` that do.
 #[inline(always)]
 pub(crate) fn locate<'e>(
@@ -222,7 +228,7 @@ pub(crate) fn locate<'e>(
     let Some(a) = env.device.near(address).filter(|a| !a.freed) else {
         return Err(global_fault(env, address, bytes, write, lane));
     };
-    let holds = |at: u64| a.holds(at.wrapping_sub(a.base), u64::from(bytes));
+    let holds = |at: u64| holds(a, at, bytes);
     let whole = pattern
         .ends(mask)
         .is_some_and(|(low, high)| holds(low) && holds(high));

@@ -18,6 +18,7 @@ mod mover;
 pub(crate) mod observer;
 pub(crate) mod pattern;
 pub mod registers;
+mod regular;
 pub(crate) mod step;
 pub(crate) mod straight;
 mod tensor;

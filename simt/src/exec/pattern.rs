@@ -2,7 +2,7 @@
 //! place for every lane, or equal steps from lane to lane. What is regular is checked at its two
 //! ends and moved in one piece.
 
-use super::registers::{FULL, LANES};
+use super::registers::{FULL, LANES, Registers};
 use super::warp::Warp;
 use crate::lower::program::{Address, Reg};
 
@@ -30,39 +30,69 @@ impl Pattern {
     /// The pattern of the lanes of a mask, which is not empty.
     #[inline(always)]
     pub(crate) fn of(targets: &Addresses, mask: u32) -> Self {
-        let first = mask.trailing_zeros() as usize % LANES;
+        Self::of_lanes(targets, 0, mask)
+    }
+
+    /// The pattern of `lanes`, each more by `offset`.
+    #[inline(always)]
+    fn of_lanes<T: Copy + Into<u64>>(lanes: &[T; LANES], offset: u64, mask: u32) -> Self {
+        let at = |lane: u32| -> u64 { lanes[lane as usize % LANES].into() };
+        let first = mask.trailing_zeros();
         let rest = mask & mask.wrapping_sub(1);
         let stride = if rest == 0 {
             0
         } else {
-            let second = rest.trailing_zeros() as usize % LANES;
-            let step = targets[second].wrapping_sub(targets[first]);
+            let second = rest.trailing_zeros();
+            let step = at(second).wrapping_sub(at(first));
             if second != first + 1 && step != 0 {
                 return Pattern::Any;
             }
             step
         };
-        let origin = targets[first].wrapping_sub(stride.wrapping_mul(first as u64));
+        let origin = at(first).wrapping_sub(stride.wrapping_mul(u64::from(first)));
+        // Without a way out of the loop, for the vector units.
         let mut differs = 0;
-        if mask == FULL {
-            for (i, target) in targets.iter().enumerate() {
-                differs |= target ^ origin.wrapping_add(stride.wrapping_mul(i as u64));
-            }
-        } else {
-            for (i, target) in targets.iter().enumerate() {
-                let active = 0u64.wrapping_sub(u64::from(mask >> i & 1));
-                let expected = origin.wrapping_add(stride.wrapping_mul(i as u64));
-                differs |= (target ^ expected) & active;
-            }
+        for (i, lane) in lanes.iter().enumerate() {
+            let expected = origin.wrapping_add(stride.wrapping_mul(i as u64));
+            let differ = (*lane).into() ^ expected;
+            differs |= if mask >> i & 1 != 0 { differ } else { 0 };
         }
         let wide = stride.wrapping_add(WIDEST) > 2 * WIDEST;
-        let last = targets[(31 - mask.leading_zeros()) as usize % LANES];
-        let wraps = (stride as i64 >= 0) != (last >= targets[first]) && stride != 0;
+        let low = at(first).wrapping_add(offset);
+        let high = at(31 - mask.leading_zeros()).wrapping_add(offset);
+        let wraps = (stride as i64 >= 0) != (high >= low) && stride != 0;
         if differs != 0 || wide || wraps {
             return Pattern::Any;
         }
-        let stride = stride as i64;
-        Pattern::Strided { origin, stride }
+        Pattern::Strided {
+            origin: origin.wrapping_add(offset),
+            stride: stride as i64,
+        }
+    }
+
+    /// The pattern of the addresses of an operand, without the addresses.
+    #[inline(always)]
+    pub(crate) fn of_operand(registers: &Registers, address: &Address, mask: u32) -> Self {
+        let offset = address.offset as u64;
+        match address.base {
+            None => Pattern::Strided {
+                origin: offset,
+                stride: 0,
+            },
+            Some(Reg { plane, planes: 2 }) => Self::of_lanes(registers.wide(plane), offset, mask),
+            Some(Reg { plane, .. }) => Self::of_lanes(registers.narrow(plane), offset, mask),
+        }
+    }
+
+    /// Where a lane is, if the lanes are regular.
+    #[inline(always)]
+    pub(crate) fn at(self, lane: usize) -> Option<u64> {
+        match self {
+            Pattern::Strided { origin, stride } => {
+                Some(origin.wrapping_add((stride as u64).wrapping_mul(lane as u64)))
+            }
+            Pattern::Any => None,
+        }
     }
 
     /// The same with every address less by `base`.
@@ -143,7 +173,7 @@ impl pulp::NullaryFnOnce for Resolve<'_> {
     #[inline(always)]
     fn call(self) -> Pattern {
         *self.targets = addresses(self.warp, self.address);
-        Pattern::of(self.targets, self.mask)
+        Pattern::of_operand(&self.warp.registers, self.address, self.mask)
     }
 }
 

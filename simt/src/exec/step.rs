@@ -4,11 +4,12 @@ use super::block::Block;
 use super::fault::{FaultKind, Raised};
 use super::observer::{At, Observer};
 use super::warp::{Split, State, Warp};
-use super::{access, collective, misc, straight};
+use super::{access, collective, misc, regular, straight};
 use crate::lower::program::{Op, Program};
+use crate::lower::sync::SyncOp;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::Device;
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
 /// What all blocks of a launch share.
 pub(crate) struct Env<'a> {
@@ -112,6 +113,11 @@ pub(crate) fn run<O: Observer>(
     let mut left = budget;
     while left > 0 {
         let fair = warp.rotate;
+        if let [only] = &warp.splits[..]
+            && matches!(only.state, State::Barrier { .. } | State::Cluster)
+        {
+            break;
+        }
         let Some(at) = choose(warp, &program.priority, random, env.schedule.explore) else {
             if collective::release(program, warp) {
                 continue;
@@ -140,7 +146,15 @@ pub(crate) fn run<O: Observer>(
         } else {
             u32::MAX
         };
-        let ran = group(env, block, warp, observer, at, quantum, meet)?;
+        let ran = env.arch.dispatch(Group {
+            env,
+            block,
+            warp,
+            observer,
+            at,
+            quantum,
+            meet,
+        })?;
         warp.steps += u64::from(ran);
         left = left.saturating_sub(ran.max(1));
         if left == 0 || (fair && ran >= FAIR) {
@@ -150,16 +164,38 @@ pub(crate) fn run<O: Observer>(
     Ok(budget - left)
 }
 
-/// Runs one group until it diverges, waits, meets others or has used its quantum.
-fn group<O: Observer>(
-    env: &Env<'_>,
-    block: &mut Block,
-    warp: &mut Warp,
-    observer: &mut O,
+/// One group, to be run until it diverges, waits, meets others or has used its quantum: all of
+/// that with the vector units of the host, which are chosen once and not for each instruction.
+struct Group<'a, 'e, O> {
+    env: &'a Env<'e>,
+    block: &'a mut Block,
+    warp: &'a mut Warp,
+    observer: &'a mut O,
     at: usize,
     quantum: u32,
     meet: u32,
-) -> Result<u32, (Raised, u32)> {
+}
+
+impl<O: Observer> NullaryFnOnce for Group<'_, '_, O> {
+    type Output = Result<u32, (Raised, u32)>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        group(self)
+    }
+}
+
+#[inline(always)]
+fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
+    let Group {
+        env,
+        block,
+        warp,
+        observer,
+        at,
+        quantum,
+        meet,
+    } = group;
     let program = env.program;
     let Split { mask, mut pc, .. } = warp.splits[at];
     let mut ran = 0;
@@ -186,7 +222,11 @@ fn group<O: Observer>(
                 };
                 observer.straight(program, here, straight_count, &warp.registers);
             }
-            straight::run(env.arch, code, mask, &mut warp.registers);
+            if O::ACTIVE {
+                straight::run(env.arch, code, mask, &mut warp.registers);
+            } else {
+                straight::here(code, mask, &mut warp.registers);
+            }
             pc += straight_count;
             ran += straight_count;
         } else {
@@ -220,8 +260,10 @@ fn group<O: Observer>(
                 match inst.op {
                     Op::Memory(index) => {
                         let op = &program.memory[index as usize];
-                        access::execute(env, block, warp, observer, op, here)
-                            .map_err(|raised| (raised, pc))?;
+                        if !regular::execute(env, block, warp, observer, op, here) {
+                            access::execute(env, block, warp, observer, op, here)
+                                .map_err(|raised| (raised, pc))?;
+                        }
                         pc += 1;
                     }
                     Op::Branch { target } if lanes == mask => {
@@ -253,6 +295,7 @@ fn group<O: Observer>(
 }
 
 /// Instructions that may change the group.
+#[inline(never)]
 fn other<O: Observer>(
     env: &Env<'_>,
     block: &mut Block,
@@ -329,7 +372,14 @@ fn other<O: Observer>(
         Op::Trap => Err(Raised::new(FaultKind::Trap, lanes.trailing_zeros())),
         Op::Sync(index) => {
             let op = program.syncs[index as usize];
-            collective::arrive(env, block, warp, observer, at, op, here)
+            match op {
+                SyncOp::Barrier {
+                    kind, id, count, ..
+                } if all == lanes => {
+                    super::block::arrive(block, warp, observer, at, here, kind, id, count)
+                }
+                _ => collective::arrive(env, block, warp, observer, at, op, here),
+            }
         }
         _ => misc::execute(env, block, warp, observer, here).map(|()| Flow::Next),
     }

@@ -20,21 +20,22 @@ impl NullaryFnOnce for Straight<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Straight {
-            code,
-            mask,
-            registers,
-        } = self;
-        for inst in code {
-            let lanes = guarded(registers, inst.guard, mask);
-            if lanes == 0 {
-                continue;
-            }
-            match inst.op {
-                Op::Alu { f, r } => alu::execute(f, r, lanes, registers),
-                Op::Logic { f, r } => logic(f, r, lanes, registers),
-                _ => {}
-            }
+        here(self.code, self.mask, self.registers);
+    }
+}
+
+/// As [`run`], where the vector units are chosen already.
+#[inline(always)]
+pub(crate) fn here(code: &[Inst], mask: u32, registers: &mut Registers) {
+    for inst in code {
+        let lanes = guarded(registers, inst.guard, mask);
+        if lanes == 0 {
+            continue;
+        }
+        match inst.op {
+            Op::Alu { f, r } => alu::execute(f, r, lanes, registers),
+            Op::Logic { f, r } => logic(f, r, lanes, registers),
+            _ => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use pulp::{Arch, NullaryFnOnce};
 /// Where the lanes of an access are.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
-    /// Addresses, and what is to be taken from them.
+    /// Addresses, and what is to be taken from them. Of lanes that are regular nobody asks.
     pub(crate) offsets: &'a Addresses,
     pub(crate) base: u64,
     /// How the differences lie.
@@ -30,7 +30,8 @@ impl Place<'_> {
     /// Where a lane is.
     #[inline(always)]
     pub(crate) fn of(&self, lane: usize) -> u64 {
-        self.offsets[lane].wrapping_sub(self.base)
+        let irregular = || self.offsets[lane].wrapping_sub(self.base);
+        self.pattern.at(lane).unwrap_or_else(irregular)
     }
 }
 
@@ -79,20 +80,14 @@ impl<M: Store> LoadWords<'_, M> {
     fn load<const W: usize>(self) {
         let Place { pattern, mask, .. } = self.place;
         let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
-        let contiguous = pattern.contiguous(mask, 4 * W as u32);
-        if let (1, false, Some(at), Some(reg)) = (W, wide, contiguous, self.op.registers[0]) {
-            let out = self.registers.narrow_mut(reg.plane);
-            self.memory.load_words(at, out);
-            return;
+        if let Some(at) = pattern.uniform() {
+            return self.spread::<W>(at);
+        }
+        if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
+            return self.deal::<W>(at);
         }
         let mut lanes = [[0u32; W]; LANES];
-        if let Some(at) = pattern.uniform() {
-            let mut one = [0; W];
-            self.memory.load_words(at, &mut one);
-            lanes = [one; LANES];
-        } else if let Some(at) = contiguous {
-            self.memory.load_words(at, lanes.as_flattened_mut());
-        } else if mask == FULL {
+        if mask == FULL {
             for (lane, words) in lanes.iter_mut().enumerate() {
                 self.memory.load_words(self.place.of(lane), words);
             }
@@ -122,6 +117,50 @@ impl<M: Store> LoadWords<'_, M> {
                     values[i] = lanes[i][k];
                 }
                 keep(self.registers.narrow_mut(reg.plane), mask, values);
+            }
+        }
+    }
+
+    /// What is at one place, to all lanes.
+    #[inline(always)]
+    fn spread<const W: usize>(self, at: u64) {
+        let mut one = [0; W];
+        self.memory.load_words(at, &mut one);
+        let (mask, bytes) = (self.place.mask, self.op.ty.bytes() as usize);
+        for (k, reg) in self.op.registers.iter().enumerate() {
+            let Some(reg) = reg else { continue };
+            if bytes == 4 {
+                keep(
+                    self.registers.narrow_mut(reg.plane),
+                    mask,
+                    [one[k % W]; LANES],
+                );
+                continue;
+            }
+            for half in 0..bytes / 8 {
+                let k = (k * bytes / 4 + 2 * half) % W;
+                let value = u64::from(one[k]) | u64::from(one[(k + 1) % W]) << 32;
+                let plane = reg.plane + 2 * half as u16;
+                keep(self.registers.wide_mut(plane), mask, [value; LANES]);
+            }
+        }
+    }
+
+    /// Consecutive pieces, one to each lane of the whole warp.
+    #[inline(always)]
+    fn deal<const W: usize>(self, at: u64) {
+        let bytes = self.op.ty.bytes() as usize;
+        for (k, reg) in self.op.registers.iter().enumerate() {
+            let Some(reg) = reg else { continue };
+            if bytes == 4 {
+                let to = self.registers.narrow_mut(reg.plane);
+                self.memory.deal::<W>(at, k % W, to);
+                continue;
+            }
+            for half in 0..bytes / 8 {
+                let k = (k * bytes / 4 + 2 * half) % W;
+                let to = self.registers.wide_mut(reg.plane + 2 * half as u16);
+                self.memory.deal_wide::<W>(at, k, to);
             }
         }
     }
@@ -166,6 +205,13 @@ impl<M: Store> StoreWords<'_, M> {
         let Place { pattern, mask, .. } = self.place;
         let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
         let mut lanes = [[0u32; W]; LANES];
+        if let (1, false, Some(reg)) = (W, wide, self.op.registers[0])
+            && let Some(at) = pattern.contiguous(mask, 4)
+        {
+            self.memory
+                .store_words(at, self.registers.narrow(reg.plane));
+            return;
+        }
         for (k, reg) in self.op.registers.iter().enumerate() {
             let Some(reg) = reg else { continue };
             if wide {
@@ -239,14 +285,61 @@ pub(crate) fn load<M: Store, O: Observer>(
     at: At,
     place: Place<'_>,
 ) {
+    arch.dispatch(Loading {
+        memory,
+        warp,
+        observer,
+        op,
+        at,
+        place,
+    });
+}
+
+struct Loading<'a, M, O> {
+    memory: &'a M,
+    warp: &'a mut Warp,
+    observer: &'a mut O,
+    op: &'a MemoryOp,
+    at: At,
+    place: Place<'a>,
+}
+
+impl<M: Store, O: Observer> NullaryFnOnce for Loading<'_, M, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Loading {
+            memory,
+            warp,
+            observer,
+            op,
+            at,
+            place,
+        } = self;
+        load_here(memory, warp, observer, op, at, place);
+    }
+}
+
+/// As [`load`], where the vector units are chosen already.
+#[inline(always)]
+pub(crate) fn load_here<M: Store, O: Observer>(
+    memory: &M,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
     if let Some(words) = words(op) {
-        arch.dispatch(LoadWords {
+        let load = LoadWords {
             memory,
             registers: &mut warp.registers,
             op,
             place,
             words,
-        });
+        };
+        load.call();
     } else {
         load_lanes(memory, warp, op, place);
     }
@@ -255,8 +348,20 @@ pub(crate) fn load<M: Store, O: Observer>(
     }
     if all_written(memory, place, op.bytes()) {
         observer.loaded_whole(at, op);
-        return;
+    } else {
+        loaded_parts(memory, observer, op, at, place);
     }
+}
+
+/// Shows what of loaded values was ever written.
+#[inline(never)]
+fn loaded_parts<M: Store, O: Observer>(
+    memory: &M,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
     let size = op.ty.bytes();
     for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
         let step = k as u64 * u64::from(size);
@@ -287,6 +392,7 @@ fn halves(reg: Reg) -> [Reg; 2] {
     })
 }
 
+#[inline(never)]
 fn load_lanes<M: Store>(memory: &M, warp: &mut Warp, op: &MemoryOp, place: Place<'_>) {
     let size = op.ty.bytes();
     for (k, reg) in op.registers.iter().enumerate() {
@@ -316,16 +422,65 @@ pub(crate) fn store<M: Store, O: Observer>(
     at: At,
     place: Place<'_>,
 ) {
+    arch.dispatch(Storing {
+        memory,
+        warp,
+        observer,
+        op,
+        at,
+        place,
+    });
+}
+
+struct Storing<'a, M, O> {
+    memory: &'a mut M,
+    warp: &'a Warp,
+    observer: &'a mut O,
+    op: &'a MemoryOp,
+    at: At,
+    place: Place<'a>,
+}
+
+impl<M: Store, O: Observer> NullaryFnOnce for Storing<'_, M, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Storing {
+            memory,
+            warp,
+            observer,
+            op,
+            at,
+            place,
+        } = self;
+        store_here(memory, warp, observer, op, at, place);
+    }
+}
+
+/// As [`store`], where the vector units are chosen already.
+#[inline(always)]
+pub(crate) fn store_here<M: Store, O: Observer>(
+    memory: &mut M,
+    warp: &Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+    place: Place<'_>,
+) {
     // A sink among the registers of a store leaves its bytes alone.
     let whole = op.registers.iter().all(Option::is_some);
     match words(op) {
-        Some(words) if whole => arch.dispatch(StoreWords {
-            memory,
-            registers: &warp.registers,
-            op,
-            place,
-            words,
-        }),
+        Some(words) if whole => {
+            let store = StoreWords {
+                memory,
+                registers: &warp.registers,
+                op,
+                place,
+                words,
+            };
+            store.call();
+        }
         _ => store_lanes(memory, warp, op, place),
     }
     if O::ACTIVE && !observer.stores_whole(at, op) {
@@ -339,6 +494,7 @@ pub(crate) fn store<M: Store, O: Observer>(
     }
 }
 
+#[inline(never)]
 fn store_lanes<M: Store>(memory: &mut M, warp: &Warp, op: &MemoryOp, place: Place<'_>) {
     let size = op.ty.bytes();
     for (k, reg) in op.registers.iter().enumerate() {
@@ -358,6 +514,7 @@ fn store_lanes<M: Store>(memory: &mut M, warp: &Warp, op: &MemoryOp, place: Plac
 }
 
 /// Notes what is written of a store that leaves some elements out.
+#[inline(never)]
 fn mark_registers<M: Store>(memory: &mut M, op: &MemoryOp, place: Place<'_>) {
     let size = op.ty.bytes();
     for (k, _) in op.registers.iter().enumerate().filter(|(_, r)| r.is_some()) {
@@ -369,6 +526,7 @@ fn mark_registers<M: Store>(memory: &mut M, op: &MemoryOp, place: Place<'_>) {
 }
 
 /// Notes which bytes hold something after a store of values that are partly unknown.
+#[inline(never)]
 fn store_known<M: Store, O: Observer>(
     memory: &mut M,
     observer: &mut O,

@@ -124,6 +124,15 @@ impl Warp {
                 Constant::Dynamic(offset) => program.dynamic_offset.wrapping_add_signed(*offset),
                 Constant::Special(s) => u64::from(special(*s, program, shape, block, first, lane)),
             };
+            if !constant.differs() {
+                let value = lane_value(0);
+                if reg.planes == 2 {
+                    *self.registers.wide_mut(reg.plane) = [value; LANES];
+                } else {
+                    *self.registers.narrow_mut(reg.plane) = [value as u32; LANES];
+                }
+                continue;
+            }
             if reg.planes == 2 {
                 *self.registers.wide_mut(reg.plane) = std::array::from_fn(lane_value);
             } else {
@@ -167,6 +176,16 @@ pub(crate) fn guarded(
     }
 }
 
+impl Constant {
+    /// Whether lanes hold different values.
+    fn differs(&self) -> bool {
+        matches!(
+            self,
+            Constant::Special(Special::Tid(_) | Special::LaneId | Special::LaneMask(_))
+        )
+    }
+}
+
 fn special(
     s: Special,
     program: &Program,
@@ -175,18 +194,20 @@ fn special(
     first: u32,
     lane: usize,
 ) -> u32 {
-    let thread = u64::from(first) + lane as u64;
-    let tid = Shape::coordinates(thread, shape.block);
-    let ctaid = Shape::coordinates(block, shape.grid);
+    let [x, y, _] = shape.block;
+    let thread = first + lane as u32;
+    let ctaid = || Shape::coordinates(block, shape.grid);
     let bit =
         |f: fn(u32, u32) -> bool| (0..32).fold(0, |m, i| m | u32::from(f(i, lane as u32)) << i);
     let axis = |i: u8| usize::from(i);
     let cluster = shape.cluster;
-    let within = |i: usize| ctaid[i] % cluster[i];
+    let within = |i: usize| ctaid()[i] % cluster[i];
     match s {
-        Special::Tid(i) => tid[axis(i)],
+        Special::Tid(0) => thread % x,
+        Special::Tid(1) => thread / x % y,
+        Special::Tid(_) => thread / x / y,
         Special::Ntid(i) => shape.block[axis(i)],
-        Special::Ctaid(i) => ctaid[axis(i)],
+        Special::Ctaid(i) => ctaid()[axis(i)],
         Special::Nctaid(i) => shape.grid[axis(i)],
         Special::LaneId => lane as u32,
         Special::WarpId => first / LANES as u32,
@@ -204,7 +225,7 @@ fn special(
         Special::DynamicSharedSize => shape.dynamic_shared,
         Special::Zero => 0,
         Special::TotalSharedSize => program.dynamic_offset as u32 + shape.dynamic_shared,
-        Special::ClusterId(i) => ctaid[axis(i)] / cluster[axis(i)],
+        Special::ClusterId(i) => ctaid()[axis(i)] / cluster[axis(i)],
         Special::NClusterId(i) => shape.grid[axis(i)] / cluster[axis(i)],
         Special::ClusterCtaid(i) => within(axis(i)),
         Special::ClusterNctaid(i) => cluster[axis(i)],

@@ -1,6 +1,7 @@
 //! Memory that one block alone can touch: shared, local, constant, parameters.
 
 use super::Store;
+use crate::exec::registers::LANES;
 
 /// Bytes and, for each, whether it was written.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +120,28 @@ impl Store for Bytes {
         if let Some(from) = self.data.get(at..at + 4 * words.len()) {
             for (word, bytes) in words.iter_mut().zip(from.as_chunks().0) {
                 *word = u32::from_le_bytes(*bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn deal<const W: usize>(&self, at: u64, k: usize, to: &mut [u32; LANES]) {
+        let at = at as usize;
+        if let Some(from) = self.data.get(at..at + 4 * W * LANES) {
+            let lanes = from.as_chunks::<4>().0.as_chunks::<W>().0;
+            for (to, lane) in to.iter_mut().zip(lanes) {
+                *to = u32::from_le_bytes(lane[k % W]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn deal_wide<const W: usize>(&self, at: u64, k: usize, to: &mut [u64; LANES]) {
+        let at = at as usize;
+        if let Some(from) = self.data.get(at..at + 4 * W * LANES) {
+            let pairs = from.as_chunks::<8>().0;
+            for (lane, to) in to.iter_mut().enumerate() {
+                *to = u64::from_le_bytes(pairs[(lane * W + k % W) / 2]);
             }
         }
     }

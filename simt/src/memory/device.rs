@@ -8,6 +8,7 @@
 
 use super::Store;
 use super::windows::GLOBAL;
+use crate::exec::registers::LANES;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const SLOT_BITS: u32 = 32;
@@ -204,6 +205,27 @@ impl Store for Shared<'_> {
         if let Some(from) = self.allocation.words.get(at..at + words.len()) {
             for (word, from) in words.iter_mut().zip(from) {
                 *word = from.load(Relaxed);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn deal<const W: usize>(&self, at: u64, k: usize, to: &mut [u32; LANES]) {
+        let at = (at / 4) as usize;
+        if let Some(from) = self.allocation.words.get(at..at + W * LANES) {
+            for (to, lane) in to.iter_mut().zip(from.as_chunks::<W>().0) {
+                *to = lane[k % W].load(Relaxed);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn deal_wide<const W: usize>(&self, at: u64, k: usize, to: &mut [u64; LANES]) {
+        let at = (at / 4) as usize;
+        if let Some(from) = self.allocation.words.get(at..at + W * LANES) {
+            for (to, lane) in to.iter_mut().zip(from.as_chunks::<W>().0) {
+                let [low, high] = [k, k + 1].map(|k| lane[k % W].load(Relaxed));
+                *to = u64::from(low) | u64::from(high) << 32;
             }
         }
     }

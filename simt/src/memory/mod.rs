@@ -4,6 +4,8 @@ pub mod bytes;
 pub mod device;
 pub mod windows;
 
+use crate::exec::registers::LANES;
+
 /// A memory as loads and stores see it. Places were checked before: outside, reads give zeros and
 /// writes go nowhere.
 pub(crate) trait Store {
@@ -12,6 +14,10 @@ pub(crate) trait Store {
 
     /// Reads words.
     fn load_words(&self, at: u64, words: &mut [u32]);
+    /// Reads word `k` of `W` of each lane, which follow each other.
+    fn deal<const W: usize>(&self, at: u64, k: usize, to: &mut [u32; LANES]);
+    /// The same of two words, `k` and the next.
+    fn deal_wide<const W: usize>(&self, at: u64, k: usize, to: &mut [u64; LANES]);
     /// Writes words.
     fn store_words(&mut self, at: u64, words: &[u32]);
     /// Reads 1, 2, 4 or 8 bytes.

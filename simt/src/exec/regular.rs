@@ -1,0 +1,149 @@
+//! Loads and stores whose lanes are regular: the same place for all, or equal steps from lane to
+//! lane. Nearly every access of nearly every kernel is, so this is the way that must be short.
+//!
+//! The pattern is found in the register itself, the space and the allocation are looked up once,
+//! alignment and bounds are those of the first and the last lane, and no address of a single lane
+//! is written down unless an observer wants to see it. The values then move in the same go. Some
+//! 15 ns an access without an observer, where [`super::access`] takes 60.
+//!
+//! Nothing is decided here that is not plain: whatever might be a fault, and all that is irregular,
+//! is left to [`super::access`] with nothing done.
+
+use super::access::window_of;
+use super::block::Block;
+use super::bounds::{fits, holds};
+use super::observer::{AccessEvent, At, Observer};
+use super::pattern::Pattern;
+use super::registers::{LANES, Registers};
+use super::step::Env;
+use super::transfer::{self, Place};
+use super::warp::Warp;
+use crate::lower::program::{Access, MemoryOp};
+use crate::memory::device::{Allocation, Rights, Shared};
+use crate::ptx::types::Space;
+
+/// What a regular access goes to, allowed and inside for every lane.
+#[derive(Clone, Copy)]
+struct Target<'e> {
+    /// Device memory, or the block's shared memory where there is none.
+    allocation: Option<&'e Allocation>,
+    /// Offsets there.
+    pattern: Pattern,
+}
+
+/// Finds what the lanes of `mask` access, if they are regular and nothing is wrong.
+#[inline(always)]
+fn find<'e>(
+    env: &Env<'e>,
+    shared_bytes: usize,
+    registers: &Registers,
+    op: &MemoryOp,
+    mask: u32,
+) -> Option<Target<'e>> {
+    let write = match op.access {
+        Access::Load => false,
+        Access::Store => true,
+        Access::Atomic(_) => return None,
+    };
+    let bytes = op.bytes();
+    let pattern = Pattern::of_operand(registers, &op.address, mask);
+    let (low, high) = pattern.ends(mask)?;
+    let (space, window) = match op.address.space {
+        Space::Generic => {
+            let ((space, offset), (other, _)) = (window_of(low), window_of(high));
+            if space != other {
+                return None;
+            }
+            (space, low - offset)
+        }
+        space => (space, 0),
+    };
+    let unit = u64::from(bytes.next_power_of_two() - 1);
+    let Pattern::Strided { origin, stride } = pattern.less(window) else {
+        return None;
+    };
+    if (origin | stride as u64) & unit != 0 {
+        return None;
+    }
+    match space {
+        Space::Shared => {
+            let (low, high) = (low - window, high - window);
+            let (start, size) = (crate::lower::SHARED_START, shared_bytes as u64);
+            let inside = fits(low, bytes, start, size) && fits(high, bytes, start, size);
+            inside.then_some(Target {
+                allocation: None,
+                pattern: pattern.less(window),
+            })
+        }
+        Space::Global => {
+            let a = env.device.near(low)?;
+            let inside = holds(a, low, bytes) && holds(a, high, bytes);
+            let forbidden = a.freed || write && a.rights == Rights::ReadOnly;
+            (inside && !forbidden).then_some(Target {
+                allocation: Some(a),
+                pattern: pattern.less(a.base),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Executes an access if it is regular; whether it did.
+#[inline(always)]
+pub(crate) fn execute<O: Observer>(
+    env: &Env<'_>,
+    block: &mut Block,
+    warp: &mut Warp,
+    observer: &mut O,
+    op: &MemoryOp,
+    at: At,
+) -> bool {
+    let shared_bytes = block.shared.len();
+    let Some(target) = find(env, shared_bytes, &warp.registers, op, at.mask) else {
+        return false;
+    };
+    let Target {
+        allocation,
+        pattern,
+    } = target;
+    // Observers alone look at each lane.
+    let mut offsets = [0; LANES];
+    if O::ACTIVE {
+        for (lane, offset) in offsets.iter_mut().enumerate() {
+            *offset = pattern.at(lane).unwrap_or_default();
+        }
+        let space = match allocation {
+            Some(_) => Space::Global,
+            None => Space::Shared,
+        };
+        observer.access(&AccessEvent {
+            at,
+            op,
+            space,
+            offsets: &offsets,
+            pattern,
+            allocation,
+            bytes: op.bytes(),
+            registers: &warp.registers,
+            memory: allocation.is_none().then_some(&block.shared),
+        });
+    }
+    let place = Place {
+        offsets: &offsets,
+        base: 0,
+        pattern,
+        mask: at.mask,
+    };
+    let device = allocation.map(|allocation| Shared {
+        allocation,
+        alone: env.alone,
+    });
+    let shared = &mut block.shared;
+    match (op.access, device) {
+        (Access::Load, None) => transfer::load_here(shared, warp, observer, op, at, place),
+        (Access::Load, Some(m)) => transfer::load_here(&m, warp, observer, op, at, place),
+        (_, None) => transfer::store_here(shared, warp, observer, op, at, place),
+        (_, Some(mut m)) => transfer::store_here(&mut m, warp, observer, op, at, place),
+    }
+    true
+}
