@@ -258,6 +258,7 @@ fn every_refusal_is_explained() {
     let mut taken = Vec::new();
     for line in lines.filter(|line| !line.starts_with('#')) {
         let (before, body) = line.split_once("||").unwrap_or(("", line));
+        let body = body.replace("; video", ";\n    video");
         let text = format!(
             "{HEAD}.global .u32 glob;
 .const .u32 cst;

@@ -376,7 +376,7 @@ impl<'m> Emitter<'m> {
                 });
                 return Ok(p);
             }
-            if declared.bits() != ty.bits() && ty.bits() != 16 && ty.bits() != 64 {
+            if !matches!(ty.bits(), 16 | 32 | 64) {
                 let message = format!("`{name}` is {declared}, the instruction needs {ty}");
                 return Err(self.wrong(span, message));
             }
