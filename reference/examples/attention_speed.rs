@@ -1,4 +1,4 @@
-//! How fast the attention oracles are, as a rate of float64 operations:
+//! How fast the attention and matmul oracles are, as a rate of float64 operations:
 //!
 //! ```text
 //! cargo run --release -p reference --example attention_speed -- [B H N D] [PYTHON]
@@ -24,7 +24,7 @@ use half::bf16;
 use reference::View;
 use reference::attention::{Batch, Delta, Method, Options, Saved, backward, forward};
 use reference::cases::{Rng, normal};
-use reference::numbers::{DType, Element, Precision};
+use reference::numbers::{DType, Element, Precision, matmul};
 
 /// NumPy's rate of a 2048³ product in GFLOP/s of one core.
 fn numpy_rate(python: &str) -> Result<f64, String> {
@@ -150,6 +150,26 @@ fn measure<T: Element>([b, h, n, d]: [usize; 4], causal: bool, numpy: Option<f64
     report("backward", best(gradients).1, backward_products);
 }
 
+/// `numbers::matmul`, which the ternary oracle multiplies with, 1024 in each direction.
+fn measure_matmul(numpy: Option<f64>) {
+    let n = 1024;
+    let mut rng = Rng::new(1);
+    let mut draw = || -> Vec<f64> {
+        let numbers = normal::<f32>(&mut rng, n * n, 1.0);
+        numbers.into_iter().map(f64::from).collect()
+    };
+    let (a, b) = (draw(), draw());
+    let (_, seconds) = best(|| Ok(matmul::plain(&a, &b, [n, n, n])));
+    let rate = 2.0 * (n * n * n) as f64 / seconds.cpu * 1e-9;
+    let ratio = numpy.map_or(String::new(), |numpy| {
+        format!(" ({:.2} of NumPy's)", rate / numpy)
+    });
+    println!(
+        "matmul 1024³: {:.3} s, {:.3} s of CPU; a core: {rate:.1} GFLOP/s{ratio}",
+        seconds.wall, seconds.cpu,
+    );
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let sizes: Vec<usize> = arguments.iter().map_while(|x| x.parse().ok()).collect();
@@ -170,6 +190,7 @@ fn main() {
         }
     };
     let numpy = yardstick();
+    measure_matmul(numpy);
     for causal in [false, true] {
         measure::<f32>(shape, causal, numpy);
         measure::<bf16>(shape, causal, numpy);
