@@ -382,18 +382,22 @@ impl<T: Order> Whole<'_, T> {
             order,
         };
         match (contiguous, uniform, span.write) {
-            (Some(at), _, true) => {
-                lines_mut::<V>(writes, at).is_some_and(|w| range.write(w, lines(reads, at)))
-            }
-            (Some(at), _, false) => {
-                lines_mut::<V>(reads, at).is_some_and(|r| range.read(lines(writes, at), r))
-            }
+            (Some(at), _, true) => match lines_mut::<V>(writes, at) {
+                Some(writes) => range.write(writes, lines(reads, at)),
+                None => false,
+            },
+            (Some(at), _, false) => match lines_mut::<V>(reads, at) {
+                Some(reads) => range.read(lines(writes, at), reads),
+                None => false,
+            },
             (None, Some(_), false) if !span.mask.is_power_of_two() => {
                 let lane = span.mask.trailing_zeros();
                 let at = span.word(lane as usize % LANES);
                 let there = at..at + V;
-                let reads = reads.get_mut(there.clone());
-                reads.is_some_and(|r| range.read_one(lane, writes.get(there), r))
+                match reads.get_mut(there.clone()) {
+                    Some(reads) => range.read_one(lane, writes.get(there), reads),
+                    None => false,
+                }
             }
             _ => false,
         }

@@ -80,9 +80,13 @@ impl<T: Order> Range<'_, T> {
         self.heads.get(index as usize).copied().unwrap_or_default()
     }
 
-    /// Whether records of lanes' own words stand against nothing.
+    /// Whether records of lanes' own words stand against nothing. No closures here: they would not
+    /// be compiled for the vector units.
     #[inline(always)]
-    fn clear(&self, old: Summary, shared: bool) -> bool {
+    fn clear<const V: usize>(&self, lines: &Lines<V>, shared: bool) -> bool {
+        let Some(old) = summary(lines, self.least) else {
+            return false;
+        };
         if old.over {
             return true;
         }
@@ -100,10 +104,12 @@ impl<T: Order> Range<'_, T> {
         writes: &mut Lines<V>,
         reads: Option<&Lines<V>>,
     ) -> bool {
-        let clear = |lines: &Lines<V>, shared| {
-            summary(lines, self.least).is_some_and(|old| self.clear(old, shared))
-        };
-        if !clear(writes, false) || !reads.is_none_or(|reads| clear(reads, true)) {
+        if !self.clear(writes, false) {
+            return false;
+        }
+        if let Some(reads) = reads
+            && !self.clear(reads, true)
+        {
             return false;
         }
         put(writes, self.mine);
@@ -117,9 +123,9 @@ impl<T: Order> Range<'_, T> {
         writes: Option<&Lines<V>>,
         reads: &mut Lines<V>,
     ) -> bool {
-        let clear =
-            |lines: &Lines<V>| summary(lines, self.least).is_some_and(|old| self.clear(old, false));
-        if !writes.is_none_or(clear) {
+        if let Some(writes) = writes
+            && !self.clear(writes, false)
+        {
             return false;
         }
         let Some(old) = summary(reads, self.least) else {
@@ -135,10 +141,9 @@ impl<T: Order> Range<'_, T> {
             // The same instruction once more: the records say so already.
             Some(false) if head == mine => old.own,
             Some(false) if !head.same_warp(mine) => {
-                reads
-                    .as_flattened_mut()
-                    .iter_mut()
-                    .for_each(|w| *w |= OTHERS);
+                for word in reads.as_flattened_mut() {
+                    *word |= OTHERS;
+                }
                 true
             }
             // Another of this warp, or one from before it has synchronised.
