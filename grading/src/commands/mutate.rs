@@ -2,7 +2,7 @@
 
 use super::{USAGE, task_names, unknown};
 use clap::Args;
-use grading::mutate::{self, Fate, MutantReport, Options};
+use grading::mutate::{self, Fate, MutantReport, MutationReport, Options};
 use grading::task::{self, Budget};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,9 @@ pub(crate) struct MutateArguments {
     /// Only the kernels of this task; may be repeated
     #[arg(long = "task", value_name = "T")]
     tasks: Vec<String>,
+    /// In place of drawn mutants the survivors of an earlier run, from its `--json` file
+    #[arg(long, value_name = "F")]
+    again: Option<PathBuf>,
     /// Write every mutant and what became of it to a file
     #[arg(long, value_name = "F")]
     json: Option<PathBuf>,
@@ -52,6 +55,19 @@ pub(crate) fn mutate(arguments: &MutateArguments) -> ExitCode {
             match task::named(name) {
                 Some(task) => options.tasks.push(task.clone()),
                 None => return unknown("task", name, &task_names()),
+            }
+        }
+    }
+    if let Some(path) = &arguments.again {
+        let read = std::fs::read(path).map_err(|error| error.to_string());
+        let report = read.and_then(|json| {
+            serde_json::from_slice::<MutationReport>(&json).map_err(|error| error.to_string())
+        });
+        match report {
+            Ok(report) => options.again = Some(report.survivors().cloned().collect()),
+            Err(why) => {
+                eprintln!("touchstone: {}: {why}", path.display());
+                return ExitCode::from(USAGE);
             }
         }
     }
