@@ -21,5 +21,5 @@ def read(call, name, head, where, width):
     if call.dtypes[f"{name}_pages"] == "i8":
         return stored.astype(F32) * scale
     zero = call[f"{name}_zero"][(*where, head)].astype(F32)[:, None]
-    codes = np.stack([stored & 15, stored >> 4], axis=-1).reshape(len(stored), -1)[:, :width]
+    codes = np.stack([stored & 15, stored >> 4], axis=-1).reshape(len(stored), 2 * stored.shape[-1])[:, :width]
     return (codes.astype(F32) - zero) * scale

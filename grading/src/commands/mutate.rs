@@ -2,10 +2,9 @@
 
 use super::{USAGE, task_names, unknown};
 use clap::Args;
-use grading::mutate::{self, Fate, MutantReport, Options};
+use grading::mutate::{self, Fate, MutantReport, MutationReport, Options};
 use grading::task::{self, Budget};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,7 +25,7 @@ pub(crate) struct MutateArguments {
     /// Only the kernels of this task; may be repeated
     #[arg(long = "task", value_name = "T")]
     tasks: Vec<String>,
-    /// Only the mutants that survived in the file that an earlier run has written
+    /// In place of drawn mutants the survivors of an earlier run, from its `--json` file
     #[arg(long, value_name = "F")]
     again: Option<PathBuf>,
     /// Write every mutant and what became of it to a file
@@ -60,13 +59,14 @@ pub(crate) fn mutate(arguments: &MutateArguments) -> ExitCode {
         }
     }
     if let Some(path) = &arguments.again {
-        match survivors(path) {
-            Ok(only) => {
-                options.count = only.len();
-                options.only = Some(only);
-            }
-            Err(error) => {
-                eprintln!("touchstone: {}: {error}", path.display());
+        let read = std::fs::read(path).map_err(|error| error.to_string());
+        let report = read.and_then(|json| {
+            serde_json::from_slice::<MutationReport>(&json).map_err(|error| error.to_string())
+        });
+        match report {
+            Ok(report) => options.again = Some(report.survivors().cloned().collect()),
+            Err(why) => {
+                eprintln!("touchstone: {}: {why}", path.display());
                 return ExitCode::from(USAGE);
             }
         }
@@ -103,17 +103,4 @@ pub(crate) fn mutate(arguments: &MutateArguments) -> ExitCode {
     }
     let refuted = report.refuted().count() > 0;
     ExitCode::from(u8::from(report.kill_rate() < GOAL || refuted))
-}
-
-/// Kernel, line and change of every mutant that survived.
-fn survivors(path: &Path) -> std::io::Result<BTreeSet<(String, usize, String)>> {
-    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    let mutants = report["mutants"].as_array().into_iter().flatten();
-    let survived = mutants.filter(|mutant| mutant["fate"] == "survived");
-    let place = |mutant: &serde_json::Value| {
-        let text = |name: &str| Some(mutant[name].as_str()?.to_owned());
-        let line = usize::try_from(mutant["line"].as_u64()?).ok()?;
-        Some((text("kernel")?, line, text("to")?))
-    };
-    Ok(survived.filter_map(place).collect())
 }

@@ -1,12 +1,12 @@
 //! What became of the mutants.
 
 use super::operators::Kind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What became of a mutant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
     /// A check did not pass.
@@ -18,7 +18,7 @@ pub enum Fate {
 }
 
 /// A mutant.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MutantReport {
     /// The task whose kernel was changed.
     pub task: String,
@@ -51,7 +51,7 @@ pub struct MutantReport {
 }
 
 /// How much of a task's kernels the checks run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskLines {
     /// The task.
     pub task: String,
@@ -64,7 +64,7 @@ pub struct TaskLines {
 }
 
 /// What became of all mutants.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MutationReport {
     /// The seed.
     pub seed: u64,

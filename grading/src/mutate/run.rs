@@ -34,10 +34,10 @@ pub struct Options {
     pub root: PathBuf,
     /// What is known of mutants that nothing finds.
     pub known: Known,
-    /// Only these, by kernel, line and what the line becomes: the ones that an earlier run left.
-    pub only: Option<BTreeSet<(String, usize, String)>>,
     /// Mutants tried at once.
     pub jobs: usize,
+    /// Mutants of an earlier report: these and no others.
+    pub again: Option<Vec<MutantReport>>,
 }
 
 /// Why there is no report.
@@ -94,8 +94,8 @@ impl Options {
             ],
             root: root.to_owned(),
             known,
-            only: None,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            again: None,
         })
     }
 }
@@ -115,6 +115,14 @@ struct Mutant<'a> {
     /// The line of Rust that it comes from.
     source: String,
     killers: Arc<Vec<Killer<'a>>>,
+}
+
+impl Mutant<'_> {
+    fn is(&self, named: &MutantReport) -> bool {
+        self.file.kernels[self.kernel].name == named.kernel
+            && (self.line, self.from) == (named.line, &*named.from)
+            && self.change.to == named.to
+    }
 }
 
 /// The PTX files of our kernels for the machine's target.
@@ -184,10 +192,17 @@ pub fn run(
         }
     }
     let (lines, groups) = mutants(options, &files, &baselines);
-    let chosen = choose(groups, options.count, options.seed);
+    let (chosen, wanted) = match &options.again {
+        None => (choose(groups, options.count, options.seed), options.count),
+        Some(named) => {
+            let mut all: Vec<Mutant<'_>> = groups.into_values().flatten().collect();
+            all.retain(|mutant| named.iter().any(|named| mutant.is(named)));
+            let wanted = all.len();
+            (all, wanted)
+        }
+    };
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, MutantReport)>> = Mutex::default();
-    let wanted = options.count;
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.max(1) {
             scope.spawn(|| {
@@ -306,12 +321,6 @@ fn mutants<'a>(
                 }
                 lines[t].covered += changed;
                 for change in changes {
-                    let wanted = |only: &BTreeSet<(String, usize, String)>| {
-                        only.contains(&(kernel.name.to_owned(), line, change.to.clone()))
-                    };
-                    if !options.only.as_ref().is_none_or(wanted) {
-                        continue;
-                    }
                     groups.entry((t, change.kind)).or_default().push(Mutant {
                         task: baselines[t].task.spec.name,
                         file,

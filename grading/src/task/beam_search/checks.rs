@@ -133,8 +133,11 @@ pub(super) fn checks() -> Vec<Check> {
         Check::judged(
             Kind::Level,
             "many-beams",
-            "forty beams of an item",
-            |rng, _| Dims::of([("B", 1), ("K", 40), ("V", rng.choose(&[60, 700]))]),
+            "dozens of beams of an item",
+            |rng, _| {
+                let beams = rng.choose(&[40, 64]);
+                Dims::of([("B", 1), ("K", beams), ("V", rng.choose(&[60, 150, 700]))])
+            },
             |dims, rng| {
                 Some(match rng.below(3) {
                     0 => basic::<f32>(dims, rng).call(),
@@ -170,6 +173,7 @@ pub(super) fn checks() -> Vec<Check> {
         .at("large")
         .cases(1, 1),
     ]);
+    checks.extend(super::needles::checks());
     checks.extend(odd());
     checks
 }

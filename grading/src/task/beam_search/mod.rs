@@ -4,6 +4,7 @@ mod builtin;
 mod cases;
 mod checks;
 mod honest;
+mod needles;
 mod oracle;
 mod run;
 mod spec;

@@ -136,7 +136,7 @@ kept                  the K best by score = acc/length^alpha, best first",
         },
         Level {
             name: "large",
-            meaning: "V of tens of thousands, K above V",
+            meaning: "V of tens of thousands and more, K above V, hundreds of beams",
         },
     ],
     cost: CostModel {

@@ -61,6 +61,7 @@ pub(super) fn checks() -> Vec<Check> {
         .cases(3, 16),
     );
     checks.extend(levels());
+    checks.extend(super::combined::checks());
     checks.extend(appended());
     checks.extend(odd());
     checks.extend(properties());
@@ -333,6 +334,7 @@ fn appended() -> Vec<Check> {
         narrow("append-16-bit-int8", "int8", &[("format", 2)]),
         narrow("append-16-bit-int4", "int4", &[("format", 3), ("D", 62)]),
     ]);
+    checks.extend(anywhere());
     checks.push(
         Check::judged(
             Kind::Level,
@@ -358,6 +360,54 @@ fn appended() -> Vec<Check> {
         .cases(1, 4),
     );
     checks
+}
+
+/// Vectors of every length, whose greatest and least components stand anywhere.
+fn anywhere() -> Vec<Check> {
+    fn vectors<T: Scalar + Element>(dims: &Dims, rng: &mut Rng) -> Option<Call> {
+        let rope = dims.get("D").is_multiple_of(2) && rng.chance(0.3);
+        let mut case = appending::<T>(dims, rng, rope)?;
+        let d = dims.get("D");
+        for vector in case.k.chunks_mut(d).chain(case.v.chunks_mut(d)) {
+            if rng.chance(0.3) {
+                continue;
+            }
+            vector.fill_with(|| T::from_f64(rng.normal()));
+            let (first, second) = (rng.below(d), rng.below(d));
+            let size = rng.uniform(8.0, 40.0);
+            vector[first] = T::from_f64(rng.choose(&[size, -size]));
+            // Of the other sign, or not at all.
+            if first != second {
+                vector[second] = T::from_f64(rng.uniform(-8.0, 8.0));
+            }
+        }
+        Some(append::call(&case))
+    }
+    let check = |name, level, formats: &'static [u64]| {
+        let sizes = move |rng: &mut Rng, _: Budget| {
+            let d = rng.choose(&[1, 2, 5, 16, 31, 32, 33, 62, 64, 65, 100, 128, 130, 256]);
+            let dims = Dims::of([("D", d), ("Hkv", rng.between(1, 3) as u64), ("P", 3)]);
+            dims.with("N", rng.between(1, 9) as u64)
+                .with("page", rng.choose(&[1, 4, 7]))
+                .with("format", rng.choose(formats))
+        };
+        let says = "vectors of any length, whose greatest and least components stand anywhere";
+        Check::judged(Kind::Level, name, says, sizes, |dims, rng| {
+            match rng.below(3) {
+                0 => vectors::<f32>(dims, rng),
+                1 => vectors::<f16>(dims, rng),
+                _ => vectors::<bf16>(dims, rng),
+            }
+        })
+        .at(level)
+        .ops(&["append"])
+        .cases(6, 16)
+    };
+    vec![
+        check("append-anywhere", "append", &[0, 1]),
+        check("append-anywhere-int8", "int8", &[2]),
+        check("append-anywhere-int4", "int4", &[3]),
+    ]
 }
 
 fn odd() -> Vec<Check> {

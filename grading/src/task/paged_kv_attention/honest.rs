@@ -152,7 +152,10 @@ impl<'a> Problem<'a> {
         let j = token as i64;
         let sinks = self.options.window.map_or(0, |w| w.sinks as i64);
         let near = match self.options.window.and_then(|w| w.left) {
-            Some(left) => j >= position - left as i64 + i64::from(self.way.has("window-short")),
+            Some(left) => {
+                let (short, long) = (self.way.has("window-short"), self.way.has("window-long"));
+                j >= position - left as i64 + i64::from(short) - i64::from(long)
+            }
             None => true,
         };
         let kept = j < sinks && !self.way.has("sinks-forgotten");
@@ -217,6 +220,12 @@ impl<'a> Problem<'a> {
 
     fn part(&self, b: usize, head: usize, row: usize, position: i64, tokens: &[usize]) -> Part {
         let (way, d) = (self.way, self.shape.head_size);
+        let group = self.query_heads / self.shape.heads;
+        let row = match way.has("heads-of-one-tile") {
+            // Rows behind the sixteenth are taken for the first ones.
+            true => row - head % group / 16 * 16,
+            false => row,
+        };
         let q = &self.q[row * d..(row + 1) * d];
         let seen: Vec<usize> = (tokens.iter().copied())
             .filter(|token| self.sees(position, *token))

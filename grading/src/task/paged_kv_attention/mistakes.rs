@@ -10,6 +10,18 @@ pub(super) const MISTAKES: &[Mistake] = &[
         mend: "neighbouring query heads share a KV head: ⌊h / (Hq/Hkv)⌋",
     },
     Mistake {
+        name: "heads-of-one-tile",
+        caught_by: &["more-heads-than-a-tile"],
+        says: "of more than 16 query heads a KV head the others are taken for the first",
+        mend: "give each tile of query heads a block, or go through them tile by tile",
+    },
+    Mistake {
+        name: "window-long",
+        caught_by: &["window-edge"],
+        says: "the window reaches one token too far",
+        mend: "a query at p sees tokens p − window to p",
+    },
+    Mistake {
         name: "pages-in-order",
         caught_by: &["pages-anywhere"],
         says: "pages are taken in their own order, not in the block table's",

@@ -3,6 +3,7 @@
 mod append;
 mod cases;
 mod checks;
+pub(super) mod combined;
 mod honest;
 mod honest_append;
 pub(super) mod kernels;

@@ -225,6 +225,7 @@ int4: scale = f16((max − min)/15), zero = f16(−min/scale), code = clamp(roun
     ],
     conventions: &[
         "Query head h reads KV head ⌊h / (Hq/Hkv)⌋.",
+        "q need not be of the pages' type; o is of q's.",
         "Queries are causal and aligned with the end of their sequence: query i of n stands at \
          token seq_len − n + i.",
         "A scale is rounded to f16 before codes are made with it.",
@@ -248,7 +249,7 @@ int4: scale = f16((max − min)/15), zero = f16(−min/scale), code = clamp(roun
         },
         Level {
             name: "gqa",
-            meaning: "several query heads read one KV head, or all read one",
+            meaning: "several query heads read one KV head, up to dozens of them, or all read one",
         },
         Level {
             name: "page-sizes",
@@ -265,6 +266,10 @@ int4: scale = f16((max − min)/15), zero = f16(−min/scale), code = clamp(roun
         Level {
             name: "int4",
             meaning: "int4 pages, read and appended to",
+        },
+        Level {
+            name: "mixed-types",
+            meaning: "q of any type over pages of any format, D of 1 to 256",
         },
         Level {
             name: "window",

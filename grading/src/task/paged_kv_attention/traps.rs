@@ -89,6 +89,13 @@ fn tables() -> Vec<Check> {
         )
         .at("gqa"),
         trap(
+            "more-heads-than-a-tile",
+            "more query heads read one KV head than a tile has rows",
+            &[("Hq", 20), ("Hkv", 1), ("B", 1), ("tokens", 25)],
+            decode,
+        )
+        .at("gqa"),
+        trap(
             "chunk-at-the-end",
             "a chunk of queries stands at the end of its sequence",
             &[("chunk", 8), ("tokens", 40)],

@@ -1,17 +1,20 @@
 //! Values, odd values, properties and levels.
 
 use super::attention::{self, drawn};
+use super::needles::{Spoilt, needles};
 use super::oracle::is_decided;
 use super::walks::{Draft, Item, Sampling, following, random};
 use crate::submission::{Call, Named};
 use crate::task::common::{self, Ordinary};
+use crate::task::paged_kv_attention::combined::spoil;
 use crate::task::{Budget, Check, Dims, Kind, Session, Stop, fixed};
-use crate::tensor::DType;
+use crate::tensor::{DType, Scalar};
 use crate::verdict::Verdict;
-use half::bf16;
+use half::{bf16, f16};
 use reference::attention::Window;
 use reference::cases::Rng;
 use reference::lm::{HashModel, Model, greedy};
+use reference::numbers::Element;
 use std::collections::HashSet;
 
 fn draw(rng: &mut Rng, budget: Budget) -> Dims {
@@ -27,8 +30,25 @@ fn draw(rng: &mut Rng, budget: Budget) -> Dims {
 
 /// Sizes of sampled walks: of few threads and of all.
 fn sampling(rng: &mut Rng, _: Budget) -> Dims {
-    let (nodes, vocabulary) = rng.choose(&[(12, 24), (12, 24), (40, 300), (12, 1500)]);
+    let sizes = [
+        (12, 24),
+        (12, 24),
+        (40, 300),
+        (12, 1500),
+        (300, 24),
+        (900, 9),
+    ];
+    let (nodes, vocabulary) = rng.choose(&sizes);
     Dims::of([("B", 2), ("N", nodes), ("V", vocabulary)])
+}
+
+/// The same, and of trees that are wider than a block.
+fn wide_sampling(rng: &mut Rng, budget: Budget) -> Dims {
+    let (nodes, vocabulary) = rng.choose(&[(300, 24), (900, 9)]);
+    match rng.chance(0.6) {
+        true => sampling(rng, budget),
+        false => Dims::of([("B", 1), ("N", nodes), ("V", vocabulary)]),
+    }
 }
 
 /// Random items of the same size.
@@ -72,9 +92,80 @@ pub(super) fn checks() -> Vec<Check> {
         .cases(6, 40),
     );
     checks.extend(levels());
+    checks.extend(anywhere());
     checks.extend(odd());
     checks.extend(properties());
     checks
+}
+
+/// Long walks whose every step one number decides, wherever it stands.
+fn anywhere() -> Vec<Check> {
+    /// A few rows long enough for every thread of a block to hold some of each, or many short ones.
+    fn rows(rng: &mut Rng, _: Budget) -> Dims {
+        let (vocabulary, steps) = rng.choose(&[
+            (3, 30),
+            (9, 30),
+            (37, 30),
+            (260, 30),
+            (1030, 24),
+            (2080, 16),
+            (4130, 12),
+        ]);
+        let vocabulary = vocabulary + rng.below(24) as u64;
+        Dims::of([("N", steps + 4), ("steps", steps), ("V", vocabulary)])
+    }
+    fn nodes(rng: &mut Rng, _: Budget) -> Dims {
+        let nodes = rng.choose(&[30, 250, 520, 1024]);
+        Dims::of([("N", nodes), ("steps", 20), ("V", 24)])
+    }
+    let steps = |types: &'static [DType]| {
+        move |dims: &Dims, rng: &mut Rng| {
+            let dtype = rng.choose(types);
+            let spoilt = match rng.chance(0.5) {
+                true => Spoilt::NOT,
+                false => Spoilt {
+                    share: rng.choose(&[0.0, 0.1, 0.9]),
+                    ties: true,
+                    extremes: Some(dtype),
+                },
+            };
+            let (nodes, vocabulary) = (dims.get("N").max(1), dims.get("V").max(2));
+            let size = [nodes, vocabulary, dims.get("steps").min(nodes)];
+            let mut draft = Draft::new(vocabulary, vec![needles(rng, size, spoilt)]);
+            draft.dtype = dtype;
+            Some(draft.call())
+        }
+    };
+    let says =
+        "the greatest logit stands anywhere in its row, and rows beside it are greater or less";
+    vec![
+        Check::judged(
+            Kind::Values,
+            "anywhere-in-a-row",
+            says,
+            rows,
+            steps(&[DType::F32]),
+        )
+        .cases(4, 12),
+        Check::judged(
+            Kind::Level,
+            "anywhere-in-a-row-16-bit",
+            says,
+            rows,
+            steps(&[DType::F16, DType::Bf16]),
+        )
+        .at("16-bit")
+        .cases(6, 20),
+        Check::judged(
+            Kind::Level,
+            "anywhere-among-the-nodes",
+            "the child that is taken stands anywhere among nodes with its token or its parent",
+            nodes,
+            steps(&[DType::F32, DType::F16, DType::Bf16]),
+        )
+        .at("n-1024")
+        .cases(6, 18),
+    ]
 }
 
 fn levels() -> Vec<Check> {
@@ -101,11 +192,11 @@ fn levels() -> Vec<Check> {
         Check::judged(
             Kind::Level,
             "odd-logits",
-            "rows of f16 and bf16 with NaN and −inf among the logits, the greatest anywhere",
+            "rows of every type with NaN and −inf among the logits, the greatest anywhere",
             fixed([("B", 2), ("N", 12), ("V", 600)]),
             |dims, rng| {
                 let mut draft = accepting(dims, rng);
-                draft.dtype = rng.choose(&[DType::F16, DType::Bf16]);
+                draft.dtype = rng.choose(&[DType::F32, DType::F16, DType::Bf16]);
                 let tied = rng.chance(0.5);
                 for x in draft.items.iter_mut().flat_map(|item| &mut item.logits) {
                     if tied {
@@ -236,7 +327,7 @@ fn levels() -> Vec<Check> {
             "a window of positions, by depth",
             attending(&[("N", 20)]),
             |dims, rng| {
-                let mut case = drawn::<half::f16>(dims, rng);
+                let mut case = drawn::<f16>(dims, rng);
                 case.options.window = Some(Window::last(rng.between(3, 9)));
                 Some(attention::call(&case))
             },
@@ -246,9 +337,58 @@ fn levels() -> Vec<Check> {
         .cases(1, 4),
         Check::judged(
             Kind::Level,
+            "attention-sizes",
+            "trees, prefixes, pages and groups of heads of many sizes, with a window or none, NaN in \
+             nodes or none",
+            |rng, _| {
+                let kv_heads = rng.choose(&[1, 2]);
+                // So few that they are read at once, or enough to be cut into parts.
+                let prefix = match rng.chance(0.7) {
+                    true => rng.between(1, 130),
+                    false => rng.between(500, 700),
+                };
+                let dims = Dims::of([("B", rng.between(1, 2) as u64), ("Hkv", kv_heads)]);
+                dims.with("Hq", kv_heads * rng.choose(&[1, 2, 5, 9]))
+                    .with("prefix", prefix as u64)
+                    .with("N", rng.choose(&[1, 17, 33, 40, 70]))
+                    .with("page", rng.choose(&[1, 7, 16, 64]))
+                    .with("D", rng.choose(&[64, 128]))
+            },
+            |dims, rng| {
+                fn of<T: Scalar + Element>(dims: &Dims, rng: &mut Rng) -> Call {
+                    let mut case = drawn::<T>(dims, rng);
+                    if rng.chance(0.5) {
+                        case.options.window = Some(Window::last(rng.between(1, 150)));
+                    }
+                    let mut call = attention::call(&case);
+                    if rng.chance(0.4) {
+                        // Nodes that few others see.
+                        let nodes = (case.starts[1] - case.starts[0]) as usize;
+                        let prefix = case.seq_len[0] as usize - nodes;
+                        let page = dims.get("page");
+                        let slots: Vec<usize> = (0..nodes.min(3))
+                            .map(|_| prefix + rng.below(nodes))
+                            .map(|at| case.block_table[at / page] as usize * page + at % page)
+                            .collect();
+                        let components = dims.get("Hkv") * dims.get("D") / 2;
+                        spoil(&mut call, "v", &slots, components, rng);
+                    }
+                    call
+                }
+                Some(match rng.chance(0.5) {
+                    true => of::<f16>(dims, rng),
+                    false => of::<bf16>(dims, rng),
+                })
+            },
+        )
+        .at("window")
+        .ops(&["attention"])
+        .cases(3, 12),
+        Check::judged(
+            Kind::Level,
             "sampling",
             "the sampled walk of given random numbers",
-            sampling,
+            wide_sampling,
             |dims, rng| sampled(dims, rng, true),
         )
         .at("sampling")
@@ -283,13 +423,24 @@ pub(super) fn distribution(rng: &mut Rng, vocabulary: usize) -> Vec<f32> {
 
 /// A call of sampling whose every step the bounds decide.
 pub(super) fn sampled(dims: &Dims, rng: &mut Rng, with_draft: bool) -> Option<Call> {
+    (0..20).find_map(|_| decided(dims, rng, with_draft))
+}
+
+/// One whose tree and logits are drawn once.
+fn decided(dims: &Dims, rng: &mut Rng, with_draft: bool) -> Option<Call> {
     let mut base = accepting(dims, rng);
+    if with_draft && dims.get("N") > 100 {
+        // The children of a node stand far from it, and from each other.
+        let size = [dims.get("N"), base.vocabulary, 20];
+        let items = base.items.iter_mut();
+        items.for_each(|item| *item = needles(rng, size, Spoilt::NOT));
+    }
     let rows: usize = base.items.iter().map(|item| 1 + item.token.len()).sum();
     let nodes = rows - base.items.len();
     for item in &mut base.items {
         item.logits.iter_mut().for_each(|x| *x = rng.normal() * 2.0);
     }
-    for _ in 0..50 {
+    for _ in 0..10 {
         let draft = with_draft.then(|| {
             let each = (0..rows).map(|_| distribution(rng, base.vocabulary));
             each.collect::<Vec<_>>().concat()
@@ -314,15 +465,25 @@ fn odd() -> Vec<Check> {
             Kind::Odd,
             "row-without-a-token",
             "a row of NaN and −inf yields no token: the walk stops there, and the bonus is −1",
-            fixed([("B", 2), ("N", 6), ("V", 12)]),
+            |rng, _| Dims::of([("B", 2), ("N", 6), ("V", rng.choose(&[12, 40, 300, 2100]))]),
             |dims, rng| {
                 let mut draft = accepting(dims, rng);
-                let odd = [f64::NAN, f64::NEG_INFINITY];
+                draft.dtype = rng.choose(&[DType::F32, DType::F16, DType::Bf16]);
+                // One of them, anywhere, or a mixture.
+                let share = rng.choose(&[0.0, 0.0, 0.5, 1.0]);
                 let row = &mut draft.items[0].logits[..dims.get("V").max(2)];
-                row.iter_mut().for_each(|x| *x = rng.choose(&odd));
+                row.iter_mut().for_each(|x| {
+                    *x = match rng.chance(share) {
+                        true => f64::NAN,
+                        false => f64::NEG_INFINITY,
+                    }
+                });
+                let at = rng.below(row.len());
+                row[at] = rng.choose(&[f64::NAN, f64::NEG_INFINITY]);
                 Some(draft.call())
             },
-        ),
+        )
+        .cases(4, 12),
         Check::new(
             Kind::Odd,
             "cycle",

@@ -56,6 +56,7 @@ struct Item<'a> {
     logits: &'a [f32],
     vocabulary: usize,
     stop: &'a [i32],
+    greedily: bool,
 }
 
 fn walks(call: &Call, way: &Way, parent: &[i32], starts: &[i32]) -> Result<Vec<Named>, Failure> {
@@ -82,6 +83,7 @@ fn walks(call: &Call, way: &Way, parent: &[i32], starts: &[i32]) -> Result<Vec<N
             logits: &logits[first * vocabulary..],
             vocabulary,
             stop: &stop,
+            greedily: call.op == "accept",
         };
         let (path, last) = match call.op {
             "sample" => item.sampled(call, from, b),
@@ -111,19 +113,34 @@ impl Item<'_> {
     fn row(&self, row: usize) -> &[f32] {
         let rows = self.logits.len() / self.vocabulary;
         let row = row.min(rows - 1);
-        &self.logits[row * self.vocabulary..(row + 1) * self.vocabulary]
+        let start = row * self.vocabulary;
+        let end = start + self.vocabulary;
+        // Sampling needs p and q of one length.
+        match self.way.mistake {
+            Some("row-too-short") if self.greedily => &self.logits[start..end - 1],
+            Some("row-too-long") if self.greedily => {
+                &self.logits[start..(end + 1).min(self.logits.len())]
+            }
+            _ => &self.logits[start..end],
+        }
     }
 
     fn argmax(&self, row: &[f32]) -> Option<i32> {
         let mut best: Option<(usize, f32)> = None;
-        for (token, logit) in row.iter().enumerate() {
+        let mut columns: Vec<(usize, &f32)> = row.iter().enumerate().collect();
+        let backwards = self.way.has("rows-read-backwards");
+        if backwards {
+            columns.reverse();
+        }
+        for (token, logit) in columns {
             if logit.is_nan() && self.way.has("nan-wins") {
                 return Some(token as i32);
             }
             if !logit.is_finite() {
                 continue;
             }
-            let better = best.is_none_or(|(_, high)| match self.way.has("ties-by-higher") {
+            let later = backwards || self.way.has("ties-by-higher");
+            let better = best.is_none_or(|(_, high)| match later {
                 true => *logit >= high,
                 false => *logit > high,
             });

@@ -64,6 +64,18 @@ pub(super) const MISTAKES: &[Mistake] = &[
         mend: "skip what is not finite",
     },
     Mistake {
+        name: "row-too-short",
+        caught_by: &["where-rows-end"],
+        says: "the last logit of a row is not looked at",
+        mend: "a row has V logits, whatever a vector or a tile holds",
+    },
+    Mistake {
+        name: "row-too-long",
+        caught_by: &["where-rows-end"],
+        says: "the logit behind a row's last, the next row's first, is looked at",
+        mend: "mask what lies behind column V − 1",
+    },
+    Mistake {
         name: "stop-ignored",
         caught_by: &["stop-on-the-path"],
         says: "the walk goes on behind a stop token",
@@ -147,6 +159,10 @@ pub(super) const MISTAKES: &[Mistake] = &[
         says: "the target's softmax is taken at temperature 1",
         mend: "divide the logits by the temperature",
     },
+    Mistake::near(
+        "rows-read-backwards",
+        "rows are searched from the last logit to the first",
+    ),
     Mistake::near("one-pass", "prefix and tree are attended to in one pass"),
     Mistake::near(
         "two-passes",

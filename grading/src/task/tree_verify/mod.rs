@@ -6,6 +6,7 @@ mod honest;
 mod honest_attention;
 mod kernels;
 mod mistakes;
+mod needles;
 mod oracle;
 mod spec;
 mod traps;

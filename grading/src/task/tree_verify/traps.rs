@@ -35,6 +35,7 @@ fn tree(
 pub(super) fn traps() -> Vec<Check> {
     let mut traps = walks();
     traps.extend(logits());
+    traps.push(row_ends());
     traps.extend(batches());
     traps.extend(masks());
     traps.extend(attentions());
@@ -146,6 +147,34 @@ fn logits() -> Vec<Check> {
             },
         ),
     ]
+}
+
+/// A chain whose every row ends in its greatest logit, while the next row begins with a greater one.
+fn row_ends() -> Check {
+    Check::judged(
+        Kind::Trap,
+        "where-rows-end",
+        "the last logit of a row is its greatest, and the next row begins with a greater one",
+        fixed([("N", 6), ("V", 21)]),
+        |dims, rng| {
+            let (nodes, vocabulary) = (dims.get("N"), dims.get("V").max(8));
+            let parent: Vec<i32> = (0..nodes as i32).map(|i| i - 1).collect();
+            let follow: Vec<usize> = (0..nodes).collect();
+            let mut item = following(rng, &parent, vocabulary, &follow);
+            for (at, row) in item.logits.chunks_mut(vocabulary).enumerate() {
+                row.iter_mut()
+                    .for_each(|x| *x += 2.0 * (at * vocabulary) as f64);
+                // Its greatest goes to the end, and what stood there to where that was.
+                let best = greatest(row) as usize;
+                row.swap(best, vocabulary - 1);
+                if let Some(token) = item.token.get_mut(at) {
+                    *token = vocabulary as i32 - 1;
+                }
+            }
+            Some(Draft::new(vocabulary, vec![item]).call())
+        },
+    )
+    .cases(1, 2)
 }
 
 fn batches() -> Vec<Check> {
