@@ -52,9 +52,14 @@ fn gradient<T: Real>(rng: &mut Rng, rows: usize, width: usize) -> Vec<T> {
 fn drawn<T: Real>(dims: &Dims, rng: &mut Rng) -> Norm<T> {
     let (rows, width) = (dims.get("R"), dims.get("D"));
     let norm = Norm::<T>::drawn(rng, rows, width);
+    // Far from zero, the last bits of x are all that is left of it once the mean is subtracted.
+    let offset = rng.choose(&[0.0, 40.0, 300.0]);
     let x = match rng.chance(0.5) {
         true => norm.x.clone(),
-        false => normal(rng, rows * width, 1.0),
+        false => {
+            let x: Vec<T> = normal(rng, rows * width, 1.0);
+            x.iter().map(|x| T::from_f64(x.to_f64() + offset)).collect()
+        }
     };
     Norm {
         x,
@@ -151,5 +156,14 @@ pub(super) fn checks() -> Vec<Check> {
         )
         .at("wide")
         .cases(4, 12),
+        Check::judged(
+            Kind::Level,
+            "tall-and-broad",
+            "more rows of hundreds than a device has at a time",
+            |_, budget| Dims::of([("R", budget.pick(97, 2900)), ("D", 516)]),
+            |dims, rng| Some(drawn::<f32>(dims, rng).call()),
+        )
+        .at("tall")
+        .cases(1, 1),
     ]
 }
