@@ -13,7 +13,7 @@ use crate::exec::observer::{AccessEvent, At, BarrierUse, Known, Observer};
 use crate::exec::registers::{LANES, Registers};
 use crate::exec::warp::Shape;
 use crate::lower::asynchronous::AsyncOp;
-use crate::lower::program::{Between, MemoryOp, Op, Program, Scope};
+use crate::lower::program::{Between, MemoryOp, Op, Program, Reg, Scope};
 use crate::lower::sync::{BARRIERS, BarrierKind, SyncOp};
 use crate::ptx::ast::Module;
 use crate::ptx::types::Space;
@@ -177,6 +177,13 @@ impl Observer for Watch<'_> {
     fn stored(&mut self, at: At, op: &MemoryOp, element: usize) -> Known {
         match self.values(at) {
             Some((values, _)) => values.stored(op, element),
+            None => [u16::MAX; LANES],
+        }
+    }
+
+    fn held(&mut self, at: At, reg: Reg) -> Known {
+        match self.values(at) {
+            Some((values, _)) => values.held(reg),
             None => [u16::MAX; LANES],
         }
     }

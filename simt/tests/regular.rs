@@ -31,7 +31,7 @@ impl Shape {
     }
 }
 
-/// What one warp does.
+/// A load or store of a warp.
 #[derive(Clone, Debug)]
 struct Access {
     store: bool,
@@ -43,7 +43,9 @@ struct Access {
 #[derive(Clone, Debug)]
 struct Case {
     space: Space,
-    /// Whether the second warp waits for the first.
+    /// Whether the first warp makes both accesses; else the second makes the second.
+    one_warp: bool,
+    /// Whether the second access waits for the first.
     barrier: bool,
     accesses: [Access; 2],
     /// Words that were never written.
@@ -113,8 +115,22 @@ fn case() -> impl Strategy<Value = Case> {
         1 => prop::collection::btree_set(0..words, 1..4),
         1 => (0..words).prop_map(move |from| (from..words).collect()),
     ];
-    (space, any::<bool>(), [access(), access()], unwritten).prop_map(
-        |(space, barrier, mut accesses, unwritten)| {
+    // Half of the second accesses go where the first went, by other lanes or but for one of them.
+    let again = prop::option::of((0..3usize, 0..LANES));
+    let flags = (any::<bool>(), any::<bool>());
+    (space, flags, [access(), access()], again, unwritten).prop_map(
+        |(space, (one_warp, barrier), mut accesses, again, unwritten)| {
+            if let Some((moved, lane)) = again {
+                let [first, second] = &mut accesses;
+                (second.shape, second.mask) = (first.shape, first.mask);
+                let moved_lane = second.offsets[lane];
+                second.offsets.clone_from(&first.offsets);
+                match moved {
+                    0 => {}
+                    1 => second.offsets.rotate_left(lane),
+                    _ => second.offsets[lane] = moved_lane,
+                }
+            }
             if space == Space::Shared {
                 // Its addresses have 32 bits.
                 let offsets = accesses.iter_mut().flat_map(|a| &mut a.offsets);
@@ -122,6 +138,7 @@ fn case() -> impl Strategy<Value = Case> {
             }
             Case {
                 space,
+                one_warp,
                 barrier,
                 accesses,
                 unwritten,
@@ -166,6 +183,7 @@ fn model(case: &Case) -> Outcome {
             .collect::<Vec<_>>()
     };
     for (warp, access) in case.accesses.iter().enumerate() {
+        let first_thread = if case.one_warp { 0 } else { warp * LANES };
         let bytes = access.shape.bytes() as i64;
         let lanes = active(access);
         let crooked = |l: &&usize| access.offsets[**l] % bytes != 0;
@@ -179,7 +197,7 @@ fn model(case: &Case) -> Outcome {
         ] {
             if let Some(lane) = lane {
                 return Outcome {
-                    fault: Some((misaligned, (warp * LANES + lane) as u32)),
+                    fault: Some((misaligned, (first_thread + lane) as u32)),
                     ..Outcome::default()
                 };
             }
@@ -211,7 +229,7 @@ fn model(case: &Case) -> Outcome {
     let meets = |x: &usize| {
         active(second)
             .iter()
-            .any(|y| overlap((first, *x), (second, *y)))
+            .any(|y| !(case.one_warp && x == y) && overlap((first, *x), (second, *y)))
     };
     let between = !case.barrier && (first.store || second.store) && active(first).iter().any(meets);
     Outcome {
@@ -288,6 +306,33 @@ fn text(case: &Case) -> String {
         })
         .collect();
     let [a, b] = case.accesses.each_ref().map(body);
+    // Registers of the access that is number `plus + %tid.x` of the plan.
+    let own = |plus: usize| {
+        format!(
+            "add.u32 %r1, %r30, {plus};
+    mul.wide.u32 %rd4, %r1, 16;
+    add.u64 %rd5, %rd2, %rd4;
+    add.u64 %rd9, %rd3, %rd4;
+    ld.global.u64 %rd6, [%rd5];
+    ld.global.u32 %r2, [%rd5+8];
+    setp.ne.u32 %p1, %r2, 0;
+    add.u64 %rd7, %rd1, %rd6;
+    cvt.u32.u64 %r5, %rd6;
+    add.u32 %r6, %r4, %r5;
+    and.b32 %r20, %r1, 15;
+    mul.lo.u32 %r20, %r20, 0x10101010;
+    mov.b64 %rd21, {{%r20, %r20}};
+    {words}{pairs}"
+        )
+    };
+    let (mine, b) = (
+        own(0),
+        format!("{}{b}", own(if case.one_warp { LANES } else { 0 })),
+    );
+    let (after, other) = match case.one_warp {
+        true => (b, String::new()),
+        false => (String::new(), b),
+    };
     format!(
         ".version 8.0
 .target sm_80
@@ -298,34 +343,22 @@ fn text(case: &Case) -> String {
     ld.param.u64 %rd1, [data];
     ld.param.u64 %rd2, [plan];
     ld.param.u64 %rd3, [out];
-    mov.u32 %r1, %tid.x;
-    mul.wide.u32 %rd4, %r1, 16;
-    add.u64 %rd5, %rd2, %rd4;
-    add.u64 %rd9, %rd3, %rd4;
-    ld.global.u64 %rd6, [%rd5];
-    ld.global.u32 %r2, [%rd5+8];
-    setp.ne.u32 %p1, %r2, 0;
-    setp.ge.u32 %p2, %r1, 32;
-    add.u64 %rd7, %rd1, %rd6;
+    mov.u32 %r30, %tid.x;
+    setp.ge.u32 %p2, %r30, 32;
     mov.u32 %r4, tile;
-    cvt.u32.u64 %r5, %rd6;
-    add.u32 %r6, %r4, %r5;
-    shl.b32 %r8, %r1, 2;
+    shl.b32 %r8, %r30, 2;
     add.u32 %r7, %r4, %r8;
-    mul.wide.u32 %rd10, %r1, 4;
+    mul.wide.u32 %rd10, %r30, 4;
     add.u64 %rd11, %rd1, %rd10;
     {fill}
-    and.b32 %r20, %r1, 15;
-    mul.lo.u32 %r20, %r20, 0x10101010;
-    mov.b64 %rd21, {{%r20, %r20}};
-    {words}{pairs}
     @%p2 bra SECOND;
-    {a}
+    {mine}{a}
     {wait}
+    {after}
     bra.uni END;
 SECOND:
     {wait}
-    {b}
+    {other}
 END:
     ret;
 }}"

@@ -541,9 +541,14 @@ impl Values {
     /// Which bytes of element `k` hold something.
     pub(crate) fn stored(&self, op: &MemoryOp, k: usize) -> Known {
         let reg = op.registers.get(k).copied().flatten();
-        let Some(reg) = reg.filter(|_| self.unknown != 0) else {
+        reg.map_or([u16::MAX; LANES], |reg| self.held(reg))
+    }
+
+    /// Which bytes of a register hold something.
+    pub(crate) fn held(&self, reg: Reg) -> Known {
+        if self.unknown == 0 {
             return [u16::MAX; LANES];
-        };
+        }
         std::array::from_fn(|lane| {
             let each = (0..usize::from(reg.planes)).map(|n| {
                 let plane = usize::from(reg.plane) + n;

@@ -2,7 +2,7 @@
 
 use super::asynchronous::{set_word, word};
 use super::misc::{get, set};
-use super::observer::{At, Observer};
+use super::observer::{At, Known, Observer};
 use super::registers::LANES;
 use super::step::{Env, bits};
 use super::transfer::Place;
@@ -183,6 +183,27 @@ fn operands(warp: &Warp, op: &MemoryOp, k: usize, lane: usize) -> (u64, u64) {
     (b, c)
 }
 
+/// Which bytes hold something after an atomic, of what was there and its operands: an exchange brings
+/// its own, bitwise ones go byte by byte, and of the others a hole anywhere leaves nothing.
+fn holds(what: Atomic, all: u16, old: u16, b: u16, c: u16) -> u16 {
+    match what {
+        Atomic::Exchange => b,
+        Atomic::And | Atomic::Or | Atomic::Xor => old & b,
+        Atomic::CompareSwap if old & b & all == all => c,
+        Atomic::CompareSwap => 0,
+        _ if old & b & all == all => all,
+        _ => 0,
+    }
+}
+
+/// What the operands of element `k` hold.
+fn operands_hold<O: Observer>(observer: &mut O, at: At, op: &MemoryOp, k: usize) -> [Known; 2] {
+    [k, k + op.registers.len()].map(|place| match op.sources.get(place) {
+        Some(reg) => observer.held(at, *reg),
+        None => [u16::MAX; LANES],
+    })
+}
+
 /// An atomic on device memory.
 #[allow(
     clippy::too_many_arguments,
@@ -199,15 +220,23 @@ pub(crate) fn global<O: Observer>(
     place: Place<'_>,
 ) {
     let size = op.ty.bytes();
+    let all = ((1_u32 << size) - 1) as u16;
     for (k, result) in op.registers.iter().enumerate() {
         let mut known = [u16::MAX; LANES];
+        let given = match O::ACTIVE {
+            true => operands_hold(observer, at, op, k),
+            false => [known; 2],
+        };
         for lane in bits(at.mask) {
             let offset = place.of(lane) + k as u64 * u64::from(size);
             if O::ACTIVE {
                 known[lane] = memory.written(offset, size) as u16;
+                let held = holds(what, all, known[lane], given[0][lane], given[1][lane]);
+                memory.mark(offset, size, u32::from(held & all));
+            } else {
+                memory.allocation.mark(offset, size);
             }
             let a = memory.allocation;
-            a.mark(offset, size);
             if size == 16 {
                 // The lower half first: nobody who holds the upper one waits for it.
                 let _held = [offset, offset + 8].map(hold);
@@ -240,13 +269,19 @@ pub(crate) fn small<O: Observer>(
     targets: &[u64; LANES],
 ) {
     let size = op.ty.bytes();
+    let all = ((1_u32 << size) - 1) as u16;
     for (k, result) in op.registers.iter().enumerate() {
         let mut known = [u16::MAX; LANES];
+        let given = match O::ACTIVE {
+            true => operands_hold(observer, at, op, k),
+            false => [known; 2],
+        };
         for lane in bits(at.mask) {
             let to = targets[lane] as usize + k * size as usize;
             if O::ACTIVE {
                 known[lane] = memory.written(to, size) as u16;
-                memory.mark(to, size, (1 << size) - 1);
+                let held = holds(what, all, known[lane], given[0][lane], given[1][lane]);
+                memory.mark(to, size, u32::from(held & all));
             }
             if size == 16 {
                 let half = |at| u128::from(memory.load(at, 8).unwrap_or(0));

@@ -6,6 +6,7 @@ use super::fault::{FaultKind, Raised};
 use super::observer::{At, Observer};
 use super::step::{self, Env, Flow, Random};
 use super::warp::{State, Warp};
+use crate::lower::emit::RESERVED;
 use crate::lower::sync::BarrierKind;
 use crate::memory::bytes::Bytes;
 
@@ -79,6 +80,16 @@ pub(crate) struct Resident {
     next: usize,
 }
 
+/// The system's part of shared memory begins as zeros: groups of several warps count in it without
+/// setting it up.
+fn clear_reserved(env: &Env<'_>, shared: &mut Bytes) {
+    let start = env.program.reserved.into_iter();
+    for at in start.flat_map(|start| (start..start + RESERVED).step_by(8)) {
+        shared.store(at as usize, 8, 0);
+        shared.mark(at as usize, 8, 0xff);
+    }
+}
+
 /// Instructions a warp runs before the next warp's turn.
 const QUANTUM: u32 = 4096;
 
@@ -86,11 +97,13 @@ impl Resident {
     pub(crate) fn new(env: &Env<'_>, index: u64) -> Self {
         let program = env.program;
         let shared = program.dynamic_offset as usize + env.shape.dynamic_shared as usize;
+        let mut shared = Bytes::poisoned(shared);
+        clear_reserved(env, &mut shared);
         let block = Block {
             index,
             rank: 0,
             cluster: None,
-            shared: Bytes::poisoned(shared),
+            shared,
             steps: 0,
             exits: false,
             barriers: vec![Barrier::default(); crate::lower::sync::BARRIERS],
@@ -113,6 +126,7 @@ impl Resident {
     pub(crate) fn restart(&mut self, env: &Env<'_>, index: u64) {
         self.block.index = index;
         self.block.shared.reset();
+        clear_reserved(env, &mut self.block.shared);
         self.block.steps = 0;
         self.block.exits = false;
         (self.block.touched, self.block.live) = (0, 32 * env.shape.warps());

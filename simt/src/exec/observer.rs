@@ -2,7 +2,7 @@
 
 use super::pattern::Pattern;
 use super::registers::{LANES, Registers};
-use crate::lower::program::{Between, MemoryOp, Program, Scope};
+use crate::lower::program::{Between, MemoryOp, Program, Reg, Scope};
 use crate::lower::sync::SyncOp;
 use crate::memory::bytes::Bytes;
 use crate::memory::device::Allocation;
@@ -86,6 +86,10 @@ pub(crate) trait Observer {
     }
     /// Which bytes of a value about to be stored hold something.
     fn stored(&mut self, _at: At, _op: &MemoryOp, _element: usize) -> Known {
+        [u16::MAX; LANES]
+    }
+    /// Which bytes of a register hold something: an operand of an atomic.
+    fn held(&mut self, _at: At, _reg: Reg) -> Known {
         [u16::MAX; LANES]
     }
     /// A fence.

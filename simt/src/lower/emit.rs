@@ -12,7 +12,7 @@ use std::collections::HashMap;
 pub(crate) type Result<T> = std::result::Result<T, Diagnostic>;
 
 /// Bytes of shared memory for the system's use, in a program that asks where they are.
-const RESERVED: u64 = 1024;
+pub(crate) const RESERVED: u64 = 1024;
 
 /// What messages call them.
 const RESERVED_NAME: &str = "reserved shared memory";
@@ -333,9 +333,9 @@ impl<'m> Emitter<'m> {
     /// The shared memory that a program which asks for it has for the system's use.
     fn reserved(&mut self) -> u64 {
         let program = &mut self.program;
-        let known = program.shared.iter().find(|p| p.name == RESERVED_NAME);
-        known.map(|p| p.offset).unwrap_or_else(|| {
+        program.reserved.unwrap_or_else(|| {
             let offset = program.shared_bytes.next_multiple_of(RESERVED);
+            program.reserved = Some(offset);
             program.shared_bytes = offset + RESERVED;
             program.shared.push(Placed {
                 name: RESERVED_NAME.into(),

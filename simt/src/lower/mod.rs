@@ -146,6 +146,7 @@ fn empty(module: &Module, function: &Function) -> Program {
         constants: Vec::new(),
         shared: Vec::new(),
         shared_bytes: SHARED_START,
+        reserved: None,
         dynamic_offset: 0,
         local: Vec::new(),
         local_bytes: 0,

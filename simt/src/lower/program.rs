@@ -360,6 +360,8 @@ pub struct Program {
     pub(crate) constants: Vec<(Reg, Constant)>,
     pub(crate) shared: Vec<Placed>,
     pub(crate) shared_bytes: u64,
+    /// Where the memory begins that a program which asks for it has for the system's use.
+    pub(crate) reserved: Option<u64>,
     pub(crate) dynamic_offset: u64,
     pub(crate) local: Vec<Placed>,
     pub(crate) local_bytes: u64,
