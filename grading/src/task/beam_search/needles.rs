@@ -113,6 +113,8 @@ fn one_beam<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
             .collect();
         step.rules.count_eos = false;
         step.rules.alpha = 1.0;
+        // Whether the beams may end yet.
+        step.rules.min_length = rng.choose(&[0, 0, 4]);
         for beam in alive {
             step.acc[beam] = -4.0;
             step.length[beam] = 1;

@@ -115,8 +115,9 @@ fn anywhere() -> Vec<Check> {
         Dims::of([("N", steps + 4), ("steps", steps), ("V", vocabulary)])
     }
     fn nodes(rng: &mut Rng, _: Budget) -> Dims {
-        let nodes = rng.choose(&[30, 250, 520, 1024]);
-        Dims::of([("N", nodes), ("steps", 20), ("V", 24)])
+        // Steps of a few nodes, or of hundreds.
+        let (nodes, steps) = (rng.choose(&[30, 250, 520, 1024]), rng.choose(&[2, 20]));
+        Dims::of([("N", nodes), ("steps", steps), ("V", 24)])
     }
     let steps = |types: &'static [DType]| {
         move |dims: &Dims, rng: &mut Rng| {
