@@ -5,6 +5,7 @@
 
 use crate::submission::{Answer, Call, Failure, Named, Submission};
 use crate::task::Task;
+use reference::numbers::LAMBDA;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,13 +33,18 @@ impl Order {
 
     /// The positions `0..n` as chains; the results of the chains are combined in a tree.
     pub fn chains(self, n: usize) -> Vec<Vec<usize>> {
-        let blocks = || (0..n).step_by(CHAIN).map(|at| at..n.min(at + CHAIN));
+        self.chains_of(n, CHAIN)
+    }
+
+    /// The same in chains of at most so many.
+    pub fn chains_of(self, n: usize, longest: usize) -> Vec<Vec<usize>> {
+        let blocks = || (0..n).step_by(longest).map(|at| at..n.min(at + longest));
         match self {
             Order::Forward => blocks().map(Iterator::collect).collect(),
             Order::Backward => blocks().rev().map(|block| block.rev().collect()).collect(),
             Order::Pairwise => (0..n).map(|i| vec![i]).collect(),
             Order::Lanes => {
-                let lanes = LANES * n.div_ceil(LANES * CHAIN).max(1);
+                let lanes = LANES * n.div_ceil(LANES * longest).max(1);
                 (0..lanes.min(n))
                     .map(|lane| (lane..n).step_by(lanes).collect())
                     .collect()
@@ -56,9 +62,11 @@ impl Order {
     }
 }
 
-/// Longest chain of additions. One long chain of equal terms is a fault (its roundings have one
-/// sign), and the bounds say so.
-const CHAIN: usize = 256;
+/// Longest chain of additions. Equal terms are all rounded to one side, which the probable bound of
+/// λ·√n roundings does not allow for; over λ² = 70 terms or less it is no smaller than n of them, so
+/// that such a chain is right whatever it adds.
+const CHAIN: usize = 64;
+const _: () = assert!(CHAIN as f64 <= LAMBDA * LAMBDA);
 
 /// Lanes of a warp.
 pub const LANES: usize = 32;

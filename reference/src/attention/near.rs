@@ -363,6 +363,7 @@ mod tests {
         above(got.summary.sink_moved, summary.sink_moved, "sink");
         above(got.summary.lse.bound, summary.lse.bound, "lse");
         above(got.summary.relative, summary.relative, "relative");
+        // Two float64 sums of the same terms: a few thousand roundings of 2⁻⁵³, of scores to `spread`.
         assert!((got.summary.lse.value - summary.lse.value).abs() < 1e-12 * spread.max(1.0));
     }
 

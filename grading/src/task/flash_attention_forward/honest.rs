@@ -274,7 +274,8 @@ fn attend(head: &Head<'_>, v: &[f32], i: usize) -> (Vec<f32>, f32) {
     };
     let chains = match read {
         0 => Vec::new(),
-        read => way.order.chains(read),
+        // Sums are made within a tile: a chain is a run of tiles.
+        read => way.order.chains_of(read, 4 * TILE),
     };
     let parts = chains.into_iter().map(chain).collect();
     let state = tree_of(parts, way).unwrap_or_else(start);

@@ -116,6 +116,7 @@ fn eos_waits_for_the_minimum_length_and_probabilities_stay_those_of_all_tokens()
         let kept = case.oracle(&rules).pools[0].best(1)[0];
         assert_eq!(kept.token, Some(expected));
         let probability = if expected == 0 { 0.5f64 } else { 0.25 };
+        // The accumulator is float32: half a unit of a number below 2 is 6·10⁻⁸.
         assert!((kept.beam.acc.value - probability.ln()).abs() < 1e-7);
     }
 }

@@ -36,6 +36,7 @@ proptest! {
                     *law += reached * rest.value;
                 }
             }
+            // Two float64 sums of probabilities: some hundred roundings of 10⁻¹⁶.
             for (got, expected) in fixed.iter().zip(&p) {
                 prop_assert!((got - expected).abs() < 1e-13, "{fixed:?} {p:?}");
             }
