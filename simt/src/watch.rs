@@ -466,7 +466,7 @@ impl Observer for Watch<'_> {
         }
     }
 
-    fn barrier_complete(&mut self, block: u64, id: u32, _warps: &[u32]) {
+    fn barrier_complete(&mut self, block: u64, id: u32) {
         if let Some(tally) = &mut self.tally {
             tally.barrier_complete(id);
         }

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use simt::check::{Checker, Mistake};
-use simt::{Arg, FaultKind, Launch, LaunchError, Machine, Options, compile};
+use simt::{Arg, FaultKind, Launch, LaunchError, Machine, Options, Order, compile};
 use std::collections::BTreeSet;
 
 const BYTES: usize = 2048;
@@ -47,6 +47,8 @@ struct Case {
     one_warp: bool,
     /// Whether the second access waits for the first.
     barrier: bool,
+    /// Whether the host's threads share the memory, which then is of another kind.
+    together: bool,
     accesses: [Access; 2],
     /// Words that were never written.
     unwritten: BTreeSet<usize>,
@@ -117,9 +119,9 @@ fn case() -> impl Strategy<Value = Case> {
     ];
     // Half of the second accesses go where the first went, by other lanes or but for one of them.
     let again = prop::option::of((0..3usize, 0..LANES));
-    let flags = (any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     (space, flags, [access(), access()], again, unwritten).prop_map(
-        |(space, (one_warp, barrier), mut accesses, again, unwritten)| {
+        |(space, (one_warp, barrier, together), mut accesses, again, unwritten)| {
             if let Some((moved, lane)) = again {
                 let [first, second] = &mut accesses;
                 (second.shape, second.mask) = (first.shape, first.mask);
@@ -140,6 +142,7 @@ fn case() -> impl Strategy<Value = Case> {
                 space,
                 one_warp,
                 barrier,
+                together,
                 accesses,
                 unwritten,
             }
@@ -343,6 +346,9 @@ fn text(case: &Case) -> String {
     ld.param.u64 %rd1, [data];
     ld.param.u64 %rd2, [plan];
     ld.param.u64 %rd3, [out];
+    mov.u32 %r30, %ctaid.x;
+    setp.ne.u32 %p2, %r30, 0;
+    @%p2 ret;
     mov.u32 %r30, %tid.x;
     setp.ge.u32 %p2, %r30, 32;
     mov.u32 %r4, tile;
@@ -386,11 +392,21 @@ fn run(case: &Case) -> Result<Outcome, TestCaseError> {
     let plan = machine.allocate_from(&plan, "plan").expect("fits");
     let out = machine.allocate_zeroed(64 * 16, "out").expect("fits");
     let args = [data, plan, out].map(Arg::Pointer);
+    // A second block does nothing but give a second thread of the host something to run.
+    let (grid, order) = match case.together {
+        true => ([2, 1, 1], Order::Parallel),
+        false => ([1, 1, 1], Order::Ordered),
+    };
     let launch = Launch {
+        grid,
         block: [64, 1, 1],
         ..Launch::new("k", &args)
     };
-    let checked = machine.launch(&loaded, &launch, &Options::default());
+    let options = Options {
+        order,
+        ..Options::default()
+    };
+    let checked = machine.launch(&loaded, &launch, &options);
     let report = match checked {
         Ok(report) => report,
         Err(LaunchError::Fault(fault)) => {

@@ -18,7 +18,8 @@ use crate::exec::observer::AccessEvent;
 use crate::exec::pattern::Pattern;
 use crate::exec::step::bits;
 use crate::lower::program::{Access, Order as Strength, Scope};
-use crate::memory::device::{Allocation, Rights};
+use crate::memory::device::Rights;
+use crate::memory::region::Region;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -142,7 +143,7 @@ impl Hubs {
 impl Shadow {
     /// The chunks of an allocation; `known` are those that a block has asked for.
     #[inline(always)]
-    fn chunks<'k>(&self, a: &Allocation, known: &'k mut Vec<(u64, Chunks)>) -> &'k Chunks {
+    fn chunks<'k>(&self, a: &Region<'_>, known: &'k mut Vec<(u64, Chunks)>) -> &'k Chunks {
         let found = known.iter().position(|(base, _)| *base == a.base);
         let at = found.unwrap_or_else(|| {
             known.push((a.base, self.look_up(a)));
@@ -151,7 +152,7 @@ impl Shadow {
         &known[at].1
     }
 
-    fn look_up(&self, a: &Allocation) -> Chunks {
+    fn look_up(&self, a: &Region<'_>) -> Chunks {
         let known = self.allocations.read();
         let known = known.unwrap_or_else(PoisonError::into_inner);
         if let Some(chunks) = known.get(&a.base) {

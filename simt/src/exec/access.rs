@@ -15,7 +15,7 @@ use super::warp::Warp;
 use crate::lower::program::{Access, MemoryOp, Reg};
 use crate::memory::Store;
 use crate::memory::bytes::Bytes;
-use crate::memory::device::{Allocation, Shared};
+use crate::memory::region::Region;
 use crate::memory::windows;
 use crate::ptx::types::Space;
 
@@ -289,10 +289,7 @@ impl<O: Observer> Here<'_, '_, O> {
                 self.event(here, Space::Global, place, Some(a), false);
             }
             let (warp, observer) = (&mut *self.warp, &mut *self.observer);
-            let mut memory = Shared {
-                allocation: a,
-                alone: env.alone,
-            };
+            let mut memory = a;
             match op.access {
                 Access::Load => {
                     transfer::load(env.arch, &memory, warp, observer, op, here, place);
@@ -301,7 +298,7 @@ impl<O: Observer> Here<'_, '_, O> {
                     transfer::store(env.arch, &mut memory, warp, observer, op, here, place);
                 }
                 Access::Atomic(what) => {
-                    atomic::global(env, &mut memory, warp, observer, op, what, here, place);
+                    atomic::global(memory, warp, observer, op, what, here, place);
                 }
             }
             left &= !group;
@@ -315,7 +312,7 @@ impl<O: Observer> Here<'_, '_, O> {
         at: At,
         space: Space,
         place: Place<'_>,
-        allocation: Option<&Allocation>,
+        allocation: Option<&Region<'_>>,
         shared: bool,
     ) {
         if O::ACTIVE {

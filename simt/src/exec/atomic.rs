@@ -4,7 +4,7 @@ use super::asynchronous::{set_word, word};
 use super::misc::{get, set};
 use super::observer::{At, Known, Observer};
 use super::registers::LANES;
-use super::step::{Env, bits};
+use super::step::bits;
 use super::transfer::Place;
 use super::warp::Warp;
 use crate::isa::meaning::Flags;
@@ -12,7 +12,7 @@ use crate::isa::meaning::half::{self, Format};
 use crate::lower::program::{Atomic, MemoryOp, Reg};
 use crate::memory::Store;
 use crate::memory::bytes::Bytes;
-use crate::memory::device::{Allocation, Shared};
+use crate::memory::region::Region;
 use crate::ptx::types::{ScalarType, TypeKind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -140,16 +140,10 @@ fn hold(offset: u64) -> MutexGuard<'static, ()> {
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn global_modify(
-    env: &Env<'_>,
-    a: &Allocation,
-    offset: u64,
-    size: u32,
-    f: impl Fn(u64) -> u64,
-) -> u64 {
-    if env.alone {
+fn global_modify(a: &Region<'_>, offset: u64, size: u32, f: impl Fn(u64) -> u64) -> u64 {
+    if a.alone() {
         let old = a.load(offset, size);
-        a.store(offset, size, f(old), true);
+        a.store(offset, size, f(old));
         return old;
     }
     match size {
@@ -157,7 +151,7 @@ fn global_modify(
         8 => {
             let _held = hold(offset);
             let old = a.load(offset, 8);
-            a.store(offset, 8, f(old), false);
+            a.store(offset, 8, f(old));
             old
         }
         _ => {
@@ -210,8 +204,7 @@ fn operands_hold<O: Observer>(observer: &mut O, at: At, op: &MemoryOp, k: usize)
     reason = "the state of the machine, passed down once"
 )]
 pub(crate) fn global<O: Observer>(
-    env: &Env<'_>,
-    memory: &mut Shared<'_>,
+    mut a: &Region<'_>,
     warp: &mut Warp,
     observer: &mut O,
     op: &MemoryOp,
@@ -230,24 +223,23 @@ pub(crate) fn global<O: Observer>(
         for lane in bits(at.mask) {
             let offset = place.of(lane) + k as u64 * u64::from(size);
             if O::ACTIVE {
-                known[lane] = memory.written(offset, size) as u16;
+                known[lane] = a.written(offset, size) as u16;
                 let held = holds(what, all, known[lane], given[0][lane], given[1][lane]);
-                memory.mark(offset, size, u32::from(held & all));
+                Store::mark(&mut a, offset, size, u32::from(held & all));
             } else {
-                memory.allocation.mark(offset, size);
+                a.mark(offset, size);
             }
-            let a = memory.allocation;
             if size == 16 {
                 // The lower half first: nobody who holds the upper one waits for it.
                 let _held = [offset, offset + 8].map(hold);
                 let halves = [offset, offset + 8].map(|at| u128::from(a.load(at, 8)));
                 let new = wide(warp, op, what, lane, halves[0] | halves[1] << 64);
-                a.store(offset, 8, new as u64, env.alone);
-                a.store(offset + 8, 8, (new >> 64) as u64, env.alone);
+                a.store(offset, 8, new as u64);
+                a.store(offset + 8, 8, (new >> 64) as u64);
                 continue;
             }
             let (b, c) = operands(warp, op, k, lane);
-            let old = global_modify(env, a, offset, size, |old| modify(what, op.ty, old, b, c));
+            let old = global_modify(a, offset, size, |old| modify(what, op.ty, old, b, c));
             if let Some(result) = result {
                 set(warp, *result, lane, old);
             }

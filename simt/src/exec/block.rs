@@ -5,10 +5,15 @@ use super::collective::{self, barrier_number};
 use super::fault::{FaultKind, Raised};
 use super::observer::{At, Observer};
 use super::step::{self, Env, Flow, Random};
-use super::warp::{State, Warp};
+use super::warp::{Shape, State, Warp};
 use crate::lower::emit::RESERVED;
-use crate::lower::sync::BarrierKind;
+use crate::lower::program::Program;
+use crate::lower::sync::{BARRIERS, BarrierKind, SyncOp};
 use crate::memory::bytes::Bytes;
+use pulp::NullaryFnOnce;
+
+/// Warps of a block, at most.
+const WARPS: usize = 32;
 
 /// One of the sixteen barriers.
 #[derive(Clone, Debug, Default)]
@@ -17,23 +22,44 @@ struct Barrier {
     /// True predicates and arrivals of a reducing barrier.
     truths: u32,
     voters: u32,
-    /// Lanes that have arrived, by warp.
-    arrivals: Vec<(u32, u32)>,
+    /// Warps of which lanes have arrived, one bit each.
+    warps: u32,
+    /// Which lanes, of those warps.
+    lanes: [u32; WARPS],
 }
 
 impl Barrier {
     /// Threads that have arrived. The hardware counts whole warps, whatever lanes have exited;
     /// lanes that come apart count one by one until the last has come.
     fn arrived(&self, warps: &[Warp]) -> u32 {
-        let count = |(warp, mask): &(u32, u32)| {
-            let live = warps[*warp as usize].live;
+        let count = |warp: usize| {
+            let (mask, live) = (self.lanes[warp], warps[warp].live);
             if mask & live == live {
                 32
             } else {
                 mask.count_ones()
             }
         };
-        self.arrivals.iter().map(count).sum()
+        step::bits(self.warps).map(count).sum()
+    }
+
+    /// Notes that lanes of a warp arrive.
+    #[inline(always)]
+    fn add(&mut self, warp: u32, mask: u32) {
+        let (at, bit) = (warp as usize % WARPS, 1 << (warp % WARPS as u32));
+        let before = if self.warps & bit == 0 {
+            0
+        } else {
+            self.lanes[at]
+        };
+        self.lanes[at] = before | mask;
+        self.warps |= bit;
+    }
+
+    /// Ready for the next ones to arrive.
+    fn clear(&mut self) {
+        (self.count, self.warps) = (None, 0);
+        (self.truths, self.voters) = (0, 0);
     }
 }
 
@@ -51,10 +77,23 @@ pub(crate) struct Block {
     /// Whether lanes exited since barriers were last looked at.
     pub(crate) exits: bool,
     barriers: Vec<Barrier>,
-    /// Barriers at which lanes arrived since they were last looked at, one bit each.
+    /// Barriers that may be complete since they were last looked at, one bit each.
     touched: u32,
     /// Threads of the warps that have not exited, whole warps.
     live: u32,
+}
+
+impl Block {
+    /// Notes that lanes of a warp arrive, and that the barrier is to be looked at if these may be
+    /// all.
+    #[inline(always)]
+    fn enter(&mut self, number: usize, warp: u32, mask: u32) {
+        let barrier = &mut self.barriers[number];
+        barrier.add(warp, mask);
+        let most = 32 * barrier.warps.count_ones();
+        let expected = barrier.count.unwrap_or(self.live);
+        self.touched |= u32::from(most >= expected) << number;
+    }
 }
 
 /// How a slice of a block ended.
@@ -106,12 +145,12 @@ impl Resident {
             shared,
             steps: 0,
             exits: false,
-            barriers: vec![Barrier::default(); crate::lower::sync::BARRIERS],
+            barriers: vec![Barrier::default(); BARRIERS],
             touched: 0,
             live: 32 * env.shape.warps(),
         };
         let warps = (0..env.shape.warps())
-            .map(|w| Warp::new(program, &env.shape, index, w))
+            .map(|w| Warp::new(program, env.shape, index, w))
             .collect();
         let random = Random(env.schedule.seed ^ index.wrapping_mul(0xd134_2543_de82_ef95));
         Self {
@@ -130,27 +169,39 @@ impl Resident {
         self.block.steps = 0;
         self.block.exits = false;
         (self.block.touched, self.block.live) = (0, 32 * env.shape.warps());
-        self.block
-            .barriers
-            .iter_mut()
-            .for_each(|b| *b = Barrier::default());
+        self.block.barriers.iter_mut().for_each(Barrier::clear);
         self.warps
             .iter_mut()
-            .for_each(|w| w.start(env.program, &env.shape, index));
+            .for_each(|w| w.restart(env.program, env.shape, index));
         self.random = Random(env.schedule.seed ^ index.wrapping_mul(0xd134_2543_de82_ef95));
         self.next = 0;
     }
 
     /// Bytes it occupies.
-    pub(crate) fn bytes(env: &Env<'_>) -> u64 {
-        let p = env.program;
-        let shared = p.dynamic_offset + u64::from(env.shape.dynamic_shared);
+    pub(crate) fn bytes(p: &Program, shape: &Shape) -> u64 {
+        let shared = p.dynamic_offset + u64::from(shape.dynamic_shared);
         let warp = u64::from(p.planes) * 128 + p.local_bytes * 64;
-        2 * shared + warp * u64::from(env.shape.warps())
+        2 * shared + warp * u64::from(shape.warps())
     }
 
-    /// Runs for about `budget` instructions.
+    /// Runs for about `budget` instructions, with the vector units of the host, which are chosen
+    /// here and not for each warp or instruction.
     pub(crate) fn run<O: Observer>(
+        &mut self,
+        env: &Env<'_>,
+        observer: &mut O,
+        budget: u64,
+    ) -> Result<Slice, BlockFault> {
+        env.arch.dispatch(Turns {
+            resident: self,
+            env,
+            observer,
+            budget,
+        })
+    }
+
+    #[inline(always)]
+    fn turns<O: Observer>(
         &mut self,
         env: &Env<'_>,
         observer: &mut O,
@@ -163,7 +214,7 @@ impl Resident {
             self.next = self.random.below(count);
         }
         loop {
-            let at = self.next % count;
+            let at = if self.next < count { self.next } else { 0 };
             self.next = if env.schedule.explore {
                 self.random.below(count)
             } else {
@@ -258,7 +309,13 @@ impl Resident {
     }
 
     /// Lets go what a completed barrier holds; true if it did.
+    #[inline(always)]
     fn settle<O: Observer>(&mut self, observer: &mut O) -> bool {
+        (self.block.touched != 0 || self.block.exits) && self.complete(observer)
+    }
+
+    #[inline(never)]
+    fn complete<O: Observer>(&mut self, observer: &mut O) -> bool {
         let block = &mut self.block;
         let mut touched = std::mem::take(&mut block.touched);
         if std::mem::take(&mut block.exits) {
@@ -271,24 +328,36 @@ impl Resident {
         for id in step::bits(touched) {
             let barrier = &mut block.barriers[id];
             let expected = barrier.count.unwrap_or(live);
-            // Before they are counted: no more than this.
-            let most = 32 * barrier.arrivals.len() as u32;
-            if most == 0 || most < expected || barrier.arrived(&self.warps) < expected {
+            if barrier.warps == 0 || barrier.arrived(&self.warps) < expected {
                 continue;
             }
-            let mut done = std::mem::take(barrier);
             any = true;
             if O::ACTIVE {
-                let warps: Vec<u32> = done.arrivals.iter().map(|(warp, _)| *warp).collect();
-                observer.barrier_complete(block.index, id as u32, &warps);
+                observer.barrier_complete(block.index, id as u32);
             }
-            for warp in &mut self.warps {
-                open(warp, id as u32, &done);
+            for warp in step::bits(barrier.warps) {
+                open(&mut self.warps[warp], id as u32, barrier);
             }
-            done.arrivals.clear();
-            barrier.arrivals = done.arrivals;
+            barrier.clear();
         }
         any
+    }
+}
+
+/// The turns of a block's warps.
+struct Turns<'a, 'e, O> {
+    resident: &'a mut Resident,
+    env: &'a Env<'e>,
+    observer: &'a mut O,
+    budget: u64,
+}
+
+impl<O: Observer> NullaryFnOnce for Turns<'_, '_, O> {
+    type Output = Result<Slice, BlockFault>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        self.resident.turns(self.env, self.observer, self.budget)
     }
 }
 
@@ -322,17 +391,46 @@ fn open(warp: &mut Warp, id: u32, done: &Barrier) {
     }
 }
 
+/// All lanes of a group arrive to wait for the whole block, and nothing else: the short way of
+/// nearly every barrier. Whether it was that.
+#[inline(always)]
+pub(crate) fn wait<O: Observer>(
+    block: &mut Block,
+    warp: &mut Warp,
+    observer: &mut O,
+    at: usize,
+    here: At,
+    op: &SyncOp,
+) -> bool {
+    let SyncOp::Barrier {
+        kind: BarrierKind::Sync,
+        id,
+        count: None,
+        ..
+    } = op
+    else {
+        return false;
+    };
+    let number = warp.registers.narrow(*id)[here.mask.trailing_zeros() as usize % WARPS];
+    if number as usize >= BARRIERS {
+        return false;
+    }
+    if O::ACTIVE {
+        observer.barrier_arrive(here, warp.live, number, None);
+    }
+    block.enter(number as usize, warp.index, here.mask);
+    warp.splits[at].state = State::Barrier { id: number };
+    true
+}
+
 /// Lanes arrive at a barrier of the block.
-#[allow(clippy::too_many_arguments, reason = "the operands of the instruction")]
 pub(crate) fn arrive<O: Observer>(
     block: &mut Block,
     warp: &mut Warp,
     observer: &mut O,
     at: usize,
     here: At,
-    kind: BarrierKind,
-    id: u16,
-    count: Option<u16>,
+    (kind, id, count): (BarrierKind, u16, Option<u16>),
 ) -> Result<Flow, Raised> {
     let lane = here.mask.trailing_zeros();
     let first = lane as usize;
@@ -344,19 +442,14 @@ pub(crate) fn arrive<O: Observer>(
     if O::ACTIVE {
         observer.barrier_arrive(here, warp.live, number as u32, count);
     }
+    block.barriers[number].count = block.barriers[number].count.or(count);
+    block.enter(number, warp.index, here.mask);
     let barrier = &mut block.barriers[number];
-    barrier.count = barrier.count.or(count);
-    let of_warp = |(w, _): &&mut (u32, u32)| *w == warp.index;
-    match barrier.arrivals.iter_mut().find(of_warp) {
-        Some((_, mask)) => *mask |= here.mask,
-        None => barrier.arrivals.push((warp.index, here.mask)),
-    }
     if let BarrierKind::Popc { p, .. } | BarrierKind::Logic { p, .. } = kind {
         let truths = warp.registers.predicates[usize::from(p)] & here.mask;
         barrier.truths += truths.count_ones();
         barrier.voters += here.mask.count_ones();
     }
-    block.touched |= 1 << number;
     if kind == BarrierKind::Arrive {
         return Ok(Flow::Next);
     }

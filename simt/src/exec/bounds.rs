@@ -5,7 +5,8 @@ use super::block::Block;
 use super::fault::{FaultKind, Nearest, Raised};
 use super::pattern::{Addresses, Pattern};
 use super::step::{Env, bits};
-use crate::memory::device::{Allocation, Rights};
+use crate::memory::device::Rights;
+use crate::memory::region::Region;
 use crate::ptx::types::Space;
 
 /// Every lane at a multiple of the largest power of two that `unit` bytes fill.
@@ -180,7 +181,7 @@ pub(crate) fn shared_outside(
 fn global_fault(env: &Env<'_>, address: u64, bytes: u32, write: bool, lane: u32) -> Raised {
     let near = env.device.near(address);
     let nearest = near.map(|a| Nearest {
-        name: a.label.clone(),
+        name: a.label.to_owned(),
         bytes: a.bytes,
         offset: address.wrapping_sub(a.base) as i64,
         freed: a.freed,
@@ -209,7 +210,7 @@ fn global_fault(env: &Env<'_>, address: u64, bytes: u32, write: bool, lane: u32)
 
 /// Whether `bytes` at an address lie in an allocation.
 #[inline(always)]
-pub(crate) fn holds(a: &Allocation, address: u64, bytes: u32) -> bool {
+pub(crate) fn holds(a: &Region<'_>, address: u64, bytes: u32) -> bool {
     a.holds(address.wrapping_sub(a.base), u64::from(bytes))
 }
 
@@ -222,7 +223,7 @@ pub(crate) fn locate<'e>(
     pattern: Pattern,
     bytes: u32,
     write: bool,
-) -> Result<(&'e Allocation, u32), Raised> {
+) -> Result<(&'e Region<'e>, u32), Raised> {
     let lane = mask.trailing_zeros();
     let address = targets[lane as usize % 32];
     let Some(a) = env.device.near(address).filter(|a| !a.freed) else {
@@ -249,8 +250,8 @@ pub(crate) fn locate<'e>(
 }
 
 #[cold]
-fn read_only(a: &Allocation, address: u64, lane: u32) -> Raised {
-    let name = a.label.clone();
+fn read_only(a: &Region<'_>, address: u64, lane: u32) -> Raised {
+    let name = a.label.to_owned();
     let kind = FaultKind::ReadOnly {
         space: Space::Global,
         address,

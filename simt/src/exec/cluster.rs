@@ -11,7 +11,7 @@ use super::observer::{At, Observer};
 use super::registers::LANES;
 use super::step::{Env, Flow, Random, bits};
 use super::warp::{Shape, State, Warp};
-use crate::lower::program::MemoryOp;
+use crate::lower::program::{MemoryOp, Program};
 use crate::memory::bytes::Bytes;
 use crate::ptx::types::Space;
 
@@ -248,7 +248,7 @@ impl Gang {
     }
 
     pub(crate) fn new(env: &Env<'_>, index: u64) -> Self {
-        let members: Vec<Resident> = Self::blocks(&env.shape, index)
+        let members: Vec<Resident> = Self::blocks(env.shape, index)
             .map(|block| Resident::new(env, block))
             .collect();
         let mut gang = Self {
@@ -265,7 +265,7 @@ impl Gang {
     /// Makes it ready for another cluster of the same launch.
     pub(crate) fn restart(&mut self, env: &Env<'_>, index: u64) {
         (0..self.members.len()).for_each(|at| self.exchange(at));
-        for (member, block) in self.members.iter_mut().zip(Self::blocks(&env.shape, index)) {
+        for (member, block) in self.members.iter_mut().zip(Self::blocks(env.shape, index)) {
             member.restart(env, block);
         }
         self.start(env, index);
@@ -305,8 +305,8 @@ impl Gang {
     }
 
     /// Bytes it occupies.
-    pub(crate) fn bytes(env: &Env<'_>) -> u64 {
-        Resident::bytes(env) * u64::from(env.shape.cluster_size())
+    pub(crate) fn bytes(program: &Program, shape: &Shape) -> u64 {
+        Resident::bytes(program, shape) * u64::from(shape.cluster_size())
     }
 
     /// Runs for about `budget` instructions.

@@ -67,7 +67,8 @@ pub(crate) fn arrive<O: Observer>(
         SyncOp::Barrier {
             kind, id, count, ..
         } => {
-            return super::block::arrive(block, warp, observer, at, here, kind, id, count);
+            let operands = (kind, id, count);
+            return super::block::arrive(block, warp, observer, at, here, operands);
         }
         SyncOp::ClusterArrive { release } => {
             return super::cluster::arrive(block, warp, observer, here, release);

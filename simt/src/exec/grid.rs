@@ -4,7 +4,12 @@ use super::block::{BlockFault, Slice};
 use super::cluster::Gang;
 use super::fault::FaultKind;
 use super::observer::Observer;
-use super::step::Env;
+use super::step::{Env, Schedule};
+use super::warp::Shape;
+use crate::lower::program::Program;
+use crate::memory::bytes::Bytes;
+use crate::memory::device::Device;
+use crate::memory::region::View;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -28,15 +33,42 @@ struct Shared {
     fault: Mutex<Option<(u64, BlockFault)>>,
 }
 
-/// Runs all blocks; `observer` makes an observer for each worker, `merge` takes it back.
+/// A launch, before its memory is lent to whoever runs its blocks.
+pub(crate) struct Setting<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) params: &'a Bytes,
+    pub(crate) constants: &'a Bytes,
+    pub(crate) schedule: Schedule,
+    pub(crate) shape: Shape,
+    /// Whether one thread of the host must run all blocks.
+    pub(crate) alone: bool,
+    pub(crate) limits: Limits,
+}
+
+impl Setting<'_> {
+    fn env<'v>(&'v self, device: &'v View<'v>) -> Env<'v> {
+        Env {
+            program: self.program,
+            device,
+            params: self.params,
+            constants: self.constants,
+            arch: pulp::Arch::new(),
+            schedule: self.schedule,
+            shape: &self.shape,
+        }
+    }
+}
+
+/// Runs all blocks; `make` makes an observer for each worker. Steps, the observers, and the fault.
 pub(crate) fn run<O: Observer + Send>(
-    env: &Env<'_>,
-    limits: Limits,
+    setting: &Setting<'_>,
+    device: &mut Device,
     make: impl Fn() -> O + Sync,
 ) -> (u64, Vec<O>, Option<(u64, BlockFault)>) {
-    let blocks: u64 = env.shape.grid.iter().map(|n| u64::from(*n)).product();
-    let clusters = blocks / u64::from(env.shape.cluster_size());
-    let workers = if env.alone {
+    let (shape, limits) = (&setting.shape, setting.limits);
+    let blocks: u64 = shape.grid.iter().map(|n| u64::from(*n)).product();
+    let clusters = blocks / u64::from(shape.cluster_size());
+    let workers = if setting.alone {
         1
     } else {
         rayon::current_num_threads().max(1)
@@ -49,12 +81,18 @@ pub(crate) fn run<O: Observer + Send>(
         fault: Mutex::new(None),
     };
     let observers: Vec<O> = if workers == 1 {
-        vec![work(env, limits, &shared, clusters, &make, 1)]
+        let own = device.own();
+        let env = setting.env(&own);
+        vec![work(&env, limits, &shared, clusters, &make, 1)]
     } else {
         use rayon::prelude::*;
-        let each = (0..workers).into_par_iter();
-        each.map(|_| work(env, limits, &shared, clusters, &make, workers))
-            .collect()
+        let lent = device.lend();
+        let worker = |_| {
+            let view = lent.view();
+            let env = setting.env(&view);
+            work(&env, limits, &shared, clusters, &make, workers)
+        };
+        (0..workers).into_par_iter().map(worker).collect()
     };
     let fault = shared
         .fault
@@ -72,7 +110,8 @@ fn work<O: Observer>(
     workers: u64,
 ) -> O {
     let mut observer = make();
-    let most = (limits.resident_bytes / workers / Gang::bytes(env).max(1)).clamp(1, 4096);
+    let most = (limits.resident_bytes / workers / Gang::bytes(env.program, env.shape).max(1))
+        .clamp(1, 4096);
     let mut active: VecDeque<Gang> = VecDeque::new();
     let mut spare: Option<Gang> = None;
     let mut fresh = true;

@@ -1,9 +1,9 @@
 //! The host's side: memory, modules, launches.
 
 use super::fault::{Fault, FaultKind, Nearest, Place, Thread};
-use super::grid::{self, Limits};
+use super::grid::{self, Limits, Setting};
 use super::observer::Off;
-use super::step::{Env, Schedule};
+use super::step::Schedule;
 use super::warp::Shape;
 use crate::check::cluster::Clusters;
 use crate::check::race::Sites;
@@ -339,7 +339,7 @@ impl Machine {
                 _ => {}
             }
         }
-        let constants = Arc::new(Bytes::filled(constants));
+        let constants = Arc::new(Bytes::filled(&constants));
         Ok(Loaded {
             validated: validated.clone(),
             variables,
@@ -379,26 +379,14 @@ impl Machine {
             Order::Ordered => true,
             Order::Parallel => false,
         };
-        let env = Env {
-            program,
-            device: &self.device,
-            params: &params,
-            constants: &loaded.constants,
-            arch: pulp::Arch::new(),
-            alone: alone || options.explore,
-            schedule: Schedule {
-                seed: options.seed,
-                explore: options.explore,
-            },
-            shape: Shape {
-                block: launch.block,
-                grid: launch.grid,
-                cluster,
-                dynamic_shared: launch.dynamic_shared,
-                variables: loaded.variables.clone(),
-            },
+        let shape = Shape {
+            block: launch.block,
+            grid: launch.grid,
+            cluster,
+            dynamic_shared: launch.dynamic_shared,
+            variables: loaded.variables.clone(),
         };
-        let one = super::cluster::Gang::bytes(&env);
+        let one = super::cluster::Gang::bytes(program, &shape);
         let resident_bytes = self.memory_limit.max(1 << 28);
         if one > resident_bytes {
             return Err(LaunchError::Limit(format!(
@@ -406,17 +394,29 @@ impl Machine {
                  bytes; this machine allows {resident_bytes}"
             )));
         }
-        let limits = Limits {
-            steps: options.max_steps,
-            resident_bytes,
+        let setting = Setting {
+            program,
+            params: &params,
+            constants: &loaded.constants,
+            schedule: Schedule {
+                seed: options.seed,
+                explore: options.explore,
+            },
+            shape,
+            alone: alone || options.explore,
+            limits: Limits {
+                steps: options.max_steps,
+                resident_bytes,
+            },
         };
+        let shape = &setting.shape;
         let mut report = Report::default();
         let fault;
         if options.counters || options.checks != Checks::NONE {
             let observers;
             let shadow = Arc::new(global::Shadow::default());
             let device = Arc::new(proxy_device::Shadow::default());
-            let sites = Arc::new(Sites::new(program, Clusters::new(&env.shape)));
+            let sites = Arc::new(Sites::new(program, Clusters::new(shape)));
             let make = || {
                 let (sites, shadow) = (Arc::clone(&sites), Arc::clone(&shadow));
                 let device = Arc::clone(&device);
@@ -424,22 +424,22 @@ impl Machine {
                     sites,
                     options.counters,
                     options.checks,
-                    env.shape.threads(),
+                    shape.threads(),
                     shadow,
                     device,
                 )
             };
-            (report.steps, observers, fault) = grid::run(&env, limits, make);
+            (report.steps, observers, fault) = grid::run(&setting, &mut self.device, make);
             let together = observers.into_iter().reduce(|mut all, one| {
                 all.merge(one);
                 all
             });
             report.record_bytes = shadow.bytes() + device.bytes();
             if let Some(watch) = together {
-                (report.counters, report.findings) = watch.finish(loaded.module(), &env.shape);
+                (report.counters, report.findings) = watch.finish(loaded.module(), shape);
             }
         } else {
-            (report.steps, _, fault) = grid::run(&env, limits, || Off);
+            (report.steps, _, fault) = grid::run(&setting, &mut self.device, || Off);
         }
         match fault {
             None => Ok(report),
@@ -536,7 +536,7 @@ fn parameters(program: &Program, args: &[Arg]) -> Result<Bytes, LaunchError> {
         let at = *at as usize;
         bytes[at..at + data.len()].copy_from_slice(&data);
     }
-    Ok(Bytes::filled(bytes))
+    Ok(Bytes::filled(&bytes))
 }
 
 /// Shared memory a block may have, by target (CUDA programming guide, compute capabilities).

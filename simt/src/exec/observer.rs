@@ -5,7 +5,7 @@ use super::registers::{LANES, Registers};
 use crate::lower::program::{Between, MemoryOp, Program, Reg, Scope};
 use crate::lower::sync::SyncOp;
 use crate::memory::bytes::Bytes;
-use crate::memory::device::Allocation;
+use crate::memory::region::Region;
 use crate::ptx::types::Space;
 
 /// Which warp of which block does something, and where.
@@ -37,7 +37,7 @@ pub(crate) struct AccessEvent<'a> {
     /// How the offsets lie.
     pub(crate) pattern: Pattern,
     /// The allocation, for device memory.
-    pub(crate) allocation: Option<&'a Allocation>,
+    pub(crate) allocation: Option<&'a Region<'a>>,
     /// Bytes each lane touches.
     pub(crate) bytes: u32,
     /// Registers of the warp: what a store is about to write.
@@ -106,8 +106,8 @@ pub(crate) trait Observer {
     fn shuffle(&mut self, _at: At, _op: &SyncOp, _source: &[u8; LANES], _member: u32) {}
     /// Lanes arrive at a barrier of the block.
     fn barrier_arrive(&mut self, _at: At, _live: u32, _id: u32, _count: Option<u32>) {}
-    /// A barrier completes for these warps.
-    fn barrier_complete(&mut self, _block: u64, _id: u32, _warps: &[u32]) {}
+    /// A barrier completes for the warps that have arrived.
+    fn barrier_complete(&mut self, _block: u64, _id: u32) {}
     /// From now on shared memory is that of another block of the cluster, or the own again.
     fn peer(&mut self, _rank: Option<u32>) {}
     /// Lanes arrive at the barrier of the cluster; `release`: they publish what they did.

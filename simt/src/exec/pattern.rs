@@ -26,6 +26,43 @@ pub(crate) enum Pattern {
 /// Steps beyond this are no pattern, so that 32 of them cannot wrap around.
 const WIDEST: u64 = 1 << 32;
 
+/// What addresses are computed in.
+trait Bits: Copy + Into<u64> {
+    fn less(self, other: Self) -> Self;
+    fn shifted(self, by: u32) -> Self;
+    fn or(self, other: Self) -> Self;
+}
+
+macro_rules! bits {
+    ($($t:ty),*) => {$(
+        impl Bits for $t {
+            #[inline(always)]
+            fn less(self, other: Self) -> Self {
+                self.wrapping_sub(other)
+            }
+
+            #[inline(always)]
+            fn shifted(self, by: u32) -> Self {
+                self << by
+            }
+
+            #[inline(always)]
+            fn or(self, other: Self) -> Self {
+                self | other
+            }
+        }
+    )*};
+}
+bits!(u32, u64);
+
+/// Whether steps are too wide, or wrap around between the first and the last lane.
+#[inline(always)]
+fn uneven(stride: u64, first: u64, last: u64) -> bool {
+    let wide = stride.wrapping_add(WIDEST) > 2 * WIDEST;
+    let wraps = (stride as i64 >= 0) != (last >= first) && stride != 0;
+    wide || wraps
+}
+
 impl Pattern {
     /// The pattern of the lanes of a mask, which is not empty.
     #[inline(always)]
@@ -35,8 +72,11 @@ impl Pattern {
 
     /// The pattern of `lanes`, each more by `offset`.
     #[inline(always)]
-    fn of_lanes<T: Copy + Into<u64>>(lanes: &[T; LANES], offset: u64, mask: u32) -> Self {
+    fn of_lanes<T: Bits>(lanes: &[T; LANES], offset: u64, mask: u32) -> Self {
         let at = |lane: u32| -> u64 { lanes[lane as usize % LANES].into() };
+        if mask == FULL {
+            return Self::of_warp(lanes, offset);
+        }
         let first = mask.trailing_zeros();
         let rest = mask & mask.wrapping_sub(1);
         let stride = if rest == 0 {
@@ -57,15 +97,40 @@ impl Pattern {
             let differ = (*lane).into() ^ expected;
             differs |= if mask >> i & 1 != 0 { differ } else { 0 };
         }
-        let wide = stride.wrapping_add(WIDEST) > 2 * WIDEST;
-        let low = at(first).wrapping_add(offset);
-        let high = at(31 - mask.leading_zeros()).wrapping_add(offset);
-        let wraps = (stride as i64 >= 0) != (high >= low) && stride != 0;
-        if differs != 0 || wide || wraps {
+        let (low, high) = (at(first), at(31 - mask.leading_zeros()));
+        if differs != 0 || uneven(stride, low.wrapping_add(offset), high.wrapping_add(offset)) {
             return Pattern::Any;
         }
         Pattern::Strided {
             origin: origin.wrapping_add(offset),
+            stride: stride as i64,
+        }
+    }
+
+    /// The same of a whole warp, where no lane needs to be left out: each half of the lanes is as
+    /// far from the other half as it must be, and so on. No lane has a constant of its own, and
+    /// what the vector units read begins where it was written.
+    #[inline(always)]
+    fn of_warp<T: Bits>(lanes: &[T; LANES], offset: u64) -> Self {
+        let step = lanes[1].less(lanes[0]);
+        let differ = |log: u32| {
+            let (low, high) = lanes[..2 << log].split_at(1 << log);
+            let pairs = low.iter().zip(high);
+            pairs.fold(step.less(step), |all, (low, high)| {
+                all.or(high.less(*low).less(step.shifted(log)))
+            })
+        };
+        let differs = differ(4).or(differ(3)).or(differ(2)).or(differ(1));
+        let [first, second, last] = [0, 1, 31].map(|lane: usize| -> u64 { lanes[lane].into() });
+        let stride = second.wrapping_sub(first);
+        // Narrow lanes are compared as such: between the ends they may not have wrapped.
+        let end = first.wrapping_add(stride.wrapping_mul(31));
+        let (low, high) = (first.wrapping_add(offset), last.wrapping_add(offset));
+        if differs.into() != 0 || end != last || uneven(stride, low, high) {
+            return Pattern::Any;
+        }
+        Pattern::Strided {
+            origin: low,
             stride: stride as i64,
         }
     }

@@ -1,6 +1,7 @@
 //! Registers of a warp: planes of 32 lanes, and predicates of one bit per lane.
 
 use bytemuck::{Pod, Zeroable};
+use std::hint::black_box;
 
 /// Lanes of a warp.
 pub const LANES: usize = 32;
@@ -35,7 +36,9 @@ fn blend<T: Copy>(old: &mut [T; LANES], mask: u32, new: [T; LANES]) {
         *old = new;
     } else {
         for i in 0..LANES {
-            old[i] = if mask >> i & 1 != 0 { new[i] } else { old[i] };
+            // Both are read, or it becomes a choice of where to read from, lane by lane.
+            let (before, after) = (old[i], new[i]);
+            old[i] = if mask >> i & 1 != 0 { after } else { before };
         }
     }
 }
@@ -129,6 +132,25 @@ macro_rules! short_lane {
 }
 short_lane!(u16, u16; i16, u16; u8, u8; i8, u8);
 
+/// One bit a lane, of one byte a lane.
+#[inline(always)]
+fn gather(values: [bool; LANES]) -> u32 {
+    // The bytes are looked at as such: a compiler that sees where they come from takes the lanes
+    // apart one by one. Each product brings eight of them side by side into its upper byte.
+    const TOGETHER: u64 = 0x0102_0408_1020_4080;
+    let mut bytes = [0; LANES];
+    for (byte, value) in bytes.iter_mut().zip(values) {
+        *byte = u8::from(value);
+    }
+    let bytes = black_box(bytes);
+    let mut bits = 0;
+    for (i, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        let product = u64::from_le_bytes(*eight).wrapping_mul(TOGETHER);
+        bits |= ((product >> 56) as u32) << (8 * i);
+    }
+    bits
+}
+
 impl Lane for bool {
     #[inline(always)]
     fn read(registers: &Registers, at: u16) -> [Self; LANES] {
@@ -142,10 +164,7 @@ impl Lane for bool {
 
     #[inline(always)]
     fn write(registers: &mut Registers, at: u16, mask: u32, values: [Self; LANES]) {
-        let mut bits = 0;
-        for (i, value) in values.into_iter().enumerate() {
-            bits |= u32::from(value) << i;
-        }
+        let bits = gather(values);
         let old = &mut registers.predicates[usize::from(at)];
         *old = *old & !mask | bits & mask;
     }

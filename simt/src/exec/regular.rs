@@ -18,15 +18,17 @@ use super::registers::{LANES, Registers};
 use super::step::Env;
 use super::transfer::{self, Place};
 use super::warp::Warp;
+use crate::lower::form::Form;
 use crate::lower::program::{Access, MemoryOp};
-use crate::memory::device::{Allocation, Rights, Shared};
+use crate::memory::device::Rights;
+use crate::memory::region::Region;
 use crate::ptx::types::Space;
 
 /// What a regular access goes to, allowed and inside for every lane.
 #[derive(Clone, Copy)]
 struct Target<'e> {
     /// Device memory, or the block's shared memory where there is none.
-    allocation: Option<&'e Allocation>,
+    allocation: Option<&'e Region<'e>>,
     /// Offsets there.
     pattern: Pattern,
 }
@@ -37,18 +39,18 @@ fn find<'e>(
     env: &Env<'e>,
     shared_bytes: usize,
     registers: &Registers,
-    op: &MemoryOp,
+    form: &Form,
     mask: u32,
 ) -> Option<Target<'e>> {
-    let write = match op.access {
+    let write = match form.access {
         Access::Load => false,
         Access::Store => true,
         Access::Atomic(_) => return None,
     };
-    let bytes = op.bytes();
-    let pattern = Pattern::of_operand(registers, &op.address, mask);
+    let bytes = form.bytes;
+    let pattern = Pattern::of_operand(registers, &form.address, mask);
     let (low, high) = pattern.ends(mask)?;
-    let (space, window) = match op.address.space {
+    let (space, window) = match form.space() {
         Space::Generic => {
             let ((space, offset), (other, _)) = (window_of(low), window_of(high));
             if space != other {
@@ -58,11 +60,10 @@ fn find<'e>(
         }
         space => (space, 0),
     };
-    let unit = u64::from(bytes.next_power_of_two() - 1);
     let Pattern::Strided { origin, stride } = pattern.less(window) else {
         return None;
     };
-    if (origin | stride as u64) & unit != 0 {
+    if (origin | stride as u64) & form.crooked != 0 {
         return None;
     }
     match space {
@@ -95,11 +96,11 @@ pub(crate) fn execute<O: Observer>(
     block: &mut Block,
     warp: &mut Warp,
     observer: &mut O,
-    op: &MemoryOp,
+    (op, form): (&MemoryOp, &Form),
     at: At,
 ) -> bool {
     let shared_bytes = block.shared.len();
-    let Some(target) = find(env, shared_bytes, &warp.registers, op, at.mask) else {
+    let Some(target) = find(env, shared_bytes, &warp.registers, form, at.mask) else {
         return false;
     };
     let Target {
@@ -123,7 +124,7 @@ pub(crate) fn execute<O: Observer>(
             offsets: &offsets,
             pattern,
             allocation,
-            bytes: op.bytes(),
+            bytes: form.bytes,
             registers: &warp.registers,
             memory: allocation.is_none().then_some(&block.shared),
         });
@@ -134,16 +135,12 @@ pub(crate) fn execute<O: Observer>(
         pattern,
         mask: at.mask,
     };
-    let device = allocation.map(|allocation| Shared {
-        allocation,
-        alone: env.alone,
-    });
     let shared = &mut block.shared;
-    match (op.access, device) {
-        (Access::Load, None) => transfer::load_here(shared, warp, observer, op, at, place),
-        (Access::Load, Some(m)) => transfer::load_here(&m, warp, observer, op, at, place),
-        (_, None) => transfer::store_here(shared, warp, observer, op, at, place),
-        (_, Some(mut m)) => transfer::store_here(&mut m, warp, observer, op, at, place),
+    match (form.access, allocation) {
+        (Access::Load, None) => transfer::load_here(shared, warp, observer, op, form, at, place),
+        (Access::Load, Some(m)) => transfer::load_here(&m, warp, observer, op, form, at, place),
+        (_, None) => transfer::store_here(shared, warp, observer, op, form, at, place),
+        (_, Some(mut m)) => transfer::store_here(&mut m, warp, observer, op, form, at, place),
     }
     true
 }

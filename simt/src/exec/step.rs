@@ -8,20 +8,19 @@ use super::{access, collective, misc, regular, straight};
 use crate::lower::program::{Op, Program};
 use crate::lower::sync::SyncOp;
 use crate::memory::bytes::Bytes;
-use crate::memory::device::Device;
-use pulp::{Arch, NullaryFnOnce};
+use crate::memory::region::View;
+use pulp::Arch;
 
-/// What all blocks of a launch share.
+/// What all blocks of a launch share, as one worker has it.
+#[derive(Clone, Copy)]
 pub(crate) struct Env<'a> {
     pub(crate) program: &'a Program,
-    pub(crate) device: &'a Device,
+    pub(crate) device: &'a View<'a>,
     pub(crate) params: &'a Bytes,
     pub(crate) constants: &'a Bytes,
     pub(crate) arch: Arch,
-    /// Whether only one thread of the host runs blocks.
-    pub(crate) alone: bool,
     pub(crate) schedule: Schedule,
-    pub(crate) shape: super::warp::Shape,
+    pub(crate) shape: &'a super::warp::Shape,
 }
 
 /// How groups, warps and quanta are chosen.
@@ -62,10 +61,21 @@ pub(crate) enum Flow {
 const FAIR: u32 = 256;
 
 /// Chooses the group to run, merging those at one place. `None`: all wait.
+#[inline(always)]
 fn choose(warp: &mut Warp, priority: &[u32], random: &mut Random, explore: bool) -> Option<usize> {
-    if let [only] = warp.splits[..] {
+    if let [only] = &warp.splits[..] {
         return (only.state == State::Ready).then_some(0);
     }
+    choose_of_several(warp, priority, random, explore)
+}
+
+#[inline(never)]
+fn choose_of_several(
+    warp: &mut Warp,
+    priority: &[u32],
+    random: &mut Random,
+    explore: bool,
+) -> Option<usize> {
     merge(warp);
     let ready = |s: &Split| s.state == State::Ready;
     let count = warp.splits.iter().filter(|s| ready(s)).count();
@@ -101,6 +111,7 @@ fn merge(warp: &mut Warp) {
 }
 
 /// Runs a warp for about `budget` instructions; returns how many it ran.
+#[inline(always)]
 pub(crate) fn run<O: Observer>(
     env: &Env<'_>,
     block: &mut Block,
@@ -146,7 +157,7 @@ pub(crate) fn run<O: Observer>(
         } else {
             u32::MAX
         };
-        let ran = env.arch.dispatch(Group {
+        let ran = group(Group {
             env,
             block,
             warp,
@@ -164,8 +175,7 @@ pub(crate) fn run<O: Observer>(
     Ok(budget - left)
 }
 
-/// One group, to be run until it diverges, waits, meets others or has used its quantum: all of
-/// that with the vector units of the host, which are chosen once and not for each instruction.
+/// One group, to be run until it diverges, waits, meets others or has used its quantum.
 struct Group<'a, 'e, O> {
     env: &'a Env<'e>,
     block: &'a mut Block,
@@ -174,15 +184,6 @@ struct Group<'a, 'e, O> {
     at: usize,
     quantum: u32,
     meet: u32,
-}
-
-impl<O: Observer> NullaryFnOnce for Group<'_, '_, O> {
-    type Output = Result<u32, (Raised, u32)>;
-
-    #[inline(always)]
-    fn call(self) -> Self::Output {
-        group(self)
-    }
 }
 
 #[inline(always)]
@@ -260,7 +261,8 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
                 match inst.op {
                     Op::Memory(index) => {
                         let op = &program.memory[index as usize];
-                        if !regular::execute(env, block, warp, observer, op, here) {
+                        let form = &program.forms[index as usize];
+                        if !regular::execute(env, block, warp, observer, (op, form), here) {
                             access::execute(env, block, warp, observer, op, here)
                                 .map_err(|raised| (raised, pc))?;
                         }
@@ -271,6 +273,20 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
                             observer.branch(At { mask, ..here }, lanes);
                         }
                         pc = target;
+                    }
+                    Op::Sync(index)
+                        if lanes == mask
+                            && super::block::wait(
+                                block,
+                                warp,
+                                observer,
+                                at,
+                                here,
+                                &program.syncs[index as usize],
+                            ) =>
+                    {
+                        stop(warp, pc, ran);
+                        return Ok(ran);
                     }
                     Op::Call { target, link } if lanes == mask => {
                         misc::set_link(warp, link, lanes, pc + 1);
@@ -287,7 +303,8 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
                 }
             }
         }
-        if ran >= quantum || program.priority[pc as usize] >= meet {
+        // Mostly nobody waits to be met.
+        if ran >= quantum || meet != u32::MAX && program.priority[pc as usize] >= meet {
             stop(warp, pc, ran);
             return Ok(ran);
         }
@@ -371,14 +388,15 @@ fn other<O: Observer>(
         }
         Op::Trap => Err(Raised::new(FaultKind::Trap, lanes.trailing_zeros())),
         Op::Sync(index) => {
-            let op = program.syncs[index as usize];
+            let op = &program.syncs[index as usize];
             match op {
                 SyncOp::Barrier {
                     kind, id, count, ..
                 } if all == lanes => {
-                    super::block::arrive(block, warp, observer, at, here, kind, id, count)
+                    let operands = (*kind, *id, *count);
+                    super::block::arrive(block, warp, observer, at, here, operands)
                 }
-                _ => collective::arrive(env, block, warp, observer, at, op, here),
+                _ => collective::arrive(env, block, warp, observer, at, *op, here),
             }
         }
         _ => misc::execute(env, block, warp, observer, here).map(|()| Flow::Next),

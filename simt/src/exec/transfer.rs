@@ -10,6 +10,7 @@ use super::pattern::{Addresses, Pattern};
 use super::registers::{FULL, LANES, Registers};
 use super::step::bits;
 use super::warp::Warp;
+use crate::lower::form::{Form, WORDS};
 use crate::lower::program::{MemoryOp, Reg};
 use crate::memory::Store;
 use crate::ptx::types::{ScalarType, TypeKind};
@@ -35,51 +36,28 @@ impl Place<'_> {
     }
 }
 
-/// Words of a lane, if the access moves whole registers of 32, 64 or 128 bits.
-#[inline(always)]
-fn words(op: &MemoryOp) -> Option<usize> {
-    let size = op.ty.bytes();
-    let planes = match size {
-        4 => 1,
-        8 => 2,
-        16 => 4,
-        _ => return None,
-    };
-    let whole = op
-        .registers
-        .iter()
-        .all(|r| r.is_none_or(|r| r.planes == planes));
-    let words = op.registers.len() * usize::from(planes);
-    (whole && matches!(words, 1 | 2 | 4 | 8)).then_some(words)
-}
-
+/// Loads of whole registers.
 struct LoadWords<'a, M> {
     memory: &'a M,
     registers: &'a mut Registers,
-    op: &'a MemoryOp,
+    form: &'a Form,
     place: Place<'a>,
-    words: usize,
 }
 
-impl<M: Store> NullaryFnOnce for LoadWords<'_, M> {
-    type Output = ();
-
+impl<M: Store> LoadWords<'_, M> {
     #[inline(always)]
-    fn call(self) {
-        match self.words {
+    fn run(self) {
+        match self.form.words {
             1 => self.load::<1>(),
             2 => self.load::<2>(),
             4 => self.load::<4>(),
             _ => self.load::<8>(),
         }
     }
-}
 
-impl<M: Store> LoadWords<'_, M> {
     #[inline(always)]
     fn load<const W: usize>(self) {
         let Place { pattern, mask, .. } = self.place;
-        let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
         if let Some(at) = pattern.uniform() {
             return self.spread::<W>(at);
         }
@@ -89,34 +67,33 @@ impl<M: Store> LoadWords<'_, M> {
         let mut lanes = [[0u32; W]; LANES];
         if mask == FULL {
             for (lane, words) in lanes.iter_mut().enumerate() {
-                self.memory.load_words(self.place.of(lane), words);
+                *words = self.memory.load_words(self.place.of(lane));
             }
         } else {
             for lane in bits(mask) {
-                self.memory
-                    .load_words(self.place.of(lane), &mut lanes[lane]);
+                lanes[lane] = self.memory.load_words(self.place.of(lane));
             }
         }
-        for (k, reg) in self.op.registers.iter().enumerate() {
-            let Some(reg) = reg else { continue };
-            if wide {
-                for half in 0..halves {
-                    let k = 2 * (k * halves + half) % W;
-                    let mut values = [0; LANES];
-                    for i in 0..LANES {
-                        let high = lanes[i][(k + 1) % W];
-                        values[i] = u64::from(lanes[i][k]) | u64::from(high) << 32;
-                    }
-                    let plane = reg.plane + 2 * half as u16;
-                    keep(self.registers.wide_mut(plane), mask, values);
+        if self.form.wide() {
+            for k in (0..W).step_by(2) {
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    let high = lanes[i][(k + 1) % W];
+                    values[i] = u64::from(lanes[i][k]) | u64::from(high) << 32;
                 }
-            } else {
-                let k = k % W;
+                keep(
+                    self.registers.wide_mut(self.form.planes[k % WORDS]),
+                    mask,
+                    values,
+                );
+            }
+        } else {
+            for (k, plane) in self.form.planes.iter().take(W).enumerate() {
                 let mut values = [0; LANES];
                 for i in 0..LANES {
                     values[i] = lanes[i][k];
                 }
-                keep(self.registers.narrow_mut(reg.plane), mask, values);
+                keep(self.registers.narrow_mut(*plane), mask, values);
             }
         }
     }
@@ -124,24 +101,18 @@ impl<M: Store> LoadWords<'_, M> {
     /// What is at one place, to all lanes.
     #[inline(always)]
     fn spread<const W: usize>(self, at: u64) {
-        let mut one = [0; W];
-        self.memory.load_words(at, &mut one);
-        let (mask, bytes) = (self.place.mask, self.op.ty.bytes() as usize);
-        for (k, reg) in self.op.registers.iter().enumerate() {
-            let Some(reg) = reg else { continue };
-            if bytes == 4 {
-                keep(
-                    self.registers.narrow_mut(reg.plane),
-                    mask,
-                    [one[k % W]; LANES],
-                );
-                continue;
-            }
-            for half in 0..bytes / 8 {
-                let k = (k * bytes / 4 + 2 * half) % W;
+        let one: [u32; W] = self.memory.load_words(at);
+        let (mask, planes) = (self.place.mask, &self.form.planes);
+        if self.form.wide() {
+            for k in (0..W).step_by(2) {
                 let value = u64::from(one[k]) | u64::from(one[(k + 1) % W]) << 32;
-                let plane = reg.plane + 2 * half as u16;
-                keep(self.registers.wide_mut(plane), mask, [value; LANES]);
+                let to = self.registers.wide_mut(planes[k % WORDS]);
+                keep(to, mask, [value; LANES]);
+            }
+        } else {
+            for k in 0..W {
+                let to = self.registers.narrow_mut(planes[k % WORDS]);
+                keep(to, mask, [one[k]; LANES]);
             }
         }
     }
@@ -149,18 +120,16 @@ impl<M: Store> LoadWords<'_, M> {
     /// Consecutive pieces, one to each lane of the whole warp.
     #[inline(always)]
     fn deal<const W: usize>(self, at: u64) {
-        let bytes = self.op.ty.bytes() as usize;
-        for (k, reg) in self.op.registers.iter().enumerate() {
-            let Some(reg) = reg else { continue };
-            if bytes == 4 {
-                let to = self.registers.narrow_mut(reg.plane);
-                self.memory.deal::<W>(at, k % W, to);
-                continue;
+        let planes = &self.form.planes;
+        if self.form.wide() {
+            for k in (0..W).step_by(2) {
+                let values = self.memory.deal_wide::<W>(at, k);
+                *self.registers.wide_mut(planes[k % WORDS]) = values;
             }
-            for half in 0..bytes / 8 {
-                let k = (k * bytes / 4 + 2 * half) % W;
-                let to = self.registers.wide_mut(reg.plane + 2 * half as u16);
-                self.memory.deal_wide::<W>(at, k, to);
+        } else {
+            for k in 0..W {
+                let values = self.memory.deal::<W>(at, k);
+                *self.registers.narrow_mut(planes[k % WORDS]) = values;
             }
         }
     }
@@ -172,67 +141,61 @@ fn keep<T: Copy>(old: &mut [T; LANES], mask: u32, new: [T; LANES]) {
         *old = new;
     } else {
         for i in 0..LANES {
-            old[i] = if mask >> i & 1 != 0 { new[i] } else { old[i] };
+            // Both are read, or it becomes a choice of where to read from, lane by lane.
+            let (before, after) = (old[i], new[i]);
+            old[i] = if mask >> i & 1 != 0 { after } else { before };
         }
     }
 }
 
+/// Stores of whole registers.
 struct StoreWords<'a, M> {
     memory: &'a mut M,
     registers: &'a Registers,
-    op: &'a MemoryOp,
+    form: &'a Form,
     place: Place<'a>,
-    words: usize,
 }
 
-impl<M: Store> NullaryFnOnce for StoreWords<'_, M> {
-    type Output = ();
-
+impl<M: Store> StoreWords<'_, M> {
     #[inline(always)]
-    fn call(self) {
-        match self.words {
+    fn run(self) {
+        match self.form.words {
             1 => self.store::<1>(),
             2 => self.store::<2>(),
             4 => self.store::<4>(),
             _ => self.store::<8>(),
         }
     }
-}
 
-impl<M: Store> StoreWords<'_, M> {
     #[inline(always)]
     fn store<const W: usize>(self) {
         let Place { pattern, mask, .. } = self.place;
-        let (wide, halves) = (self.op.ty.bytes() >= 8, self.op.ty.bytes() as usize / 8);
-        let mut lanes = [[0u32; W]; LANES];
-        if let (1, false, Some(reg)) = (W, wide, self.op.registers[0])
+        let planes = &self.form.planes;
+        if W == 1
             && let Some(at) = pattern.contiguous(mask, 4)
         {
-            self.memory
-                .store_words(at, self.registers.narrow(reg.plane));
-            return;
+            let values = self.registers.narrow(planes[0]);
+            return self.memory.store_words(at, values);
         }
-        for (k, reg) in self.op.registers.iter().enumerate() {
-            let Some(reg) = reg else { continue };
-            if wide {
-                for half in 0..halves {
-                    let k = 2 * (k * halves + half) % W;
-                    let values = self.registers.wide(reg.plane + 2 * half as u16);
-                    for i in 0..LANES {
-                        lanes[i][k] = values[i] as u32;
-                        lanes[i][(k + 1) % W] = (values[i] >> 32) as u32;
-                    }
+        let mut lanes = [[0u32; W]; LANES];
+        if self.form.wide() {
+            for k in (0..W).step_by(2) {
+                let values = self.registers.wide(planes[k % WORDS]);
+                for i in 0..LANES {
+                    lanes[i][k] = values[i] as u32;
+                    lanes[i][(k + 1) % W] = (values[i] >> 32) as u32;
                 }
-            } else {
-                let k = k % W;
-                let values = self.registers.narrow(reg.plane);
+            }
+        } else {
+            for k in 0..W {
+                let values = self.registers.narrow(planes[k % WORDS]);
                 for i in 0..LANES {
                     lanes[i][k] = values[i];
                 }
             }
         }
         if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
-            self.memory.store_words(at, lanes.as_flattened());
+            self.memory.store_lanes(at, &lanes);
         } else if let Some(at) = pattern.uniform() {
             // Of several writes to one place the last lane's stays.
             let last = 31 - mask.leading_zeros();
@@ -317,36 +280,40 @@ impl<M: Store, O: Observer> NullaryFnOnce for Loading<'_, M, O> {
             at,
             place,
         } = self;
-        load_here(memory, warp, observer, op, at, place);
+        load_here(memory, warp, observer, op, &Form::of(op), at, place);
     }
 }
 
-/// As [`load`], where the vector units are chosen already.
+/// As [`load`], where the vector units are chosen already, and the form is known.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the state of the machine, passed down once"
+)]
 #[inline(always)]
 pub(crate) fn load_here<M: Store, O: Observer>(
     memory: &M,
     warp: &mut Warp,
     observer: &mut O,
     op: &MemoryOp,
+    form: &Form,
     at: At,
     place: Place<'_>,
 ) {
-    if let Some(words) = words(op) {
+    if form.words > 0 {
         let load = LoadWords {
             memory,
             registers: &mut warp.registers,
-            op,
+            form,
             place,
-            words,
         };
-        load.call();
+        load.run();
     } else {
         load_lanes(memory, warp, op, place);
     }
     if !O::ACTIVE {
         return;
     }
-    if all_written(memory, place, op.bytes()) {
+    if all_written(memory, place, form.bytes) {
         observer.loaded_whole(at, op);
     } else {
         loaded_parts(memory, observer, op, at, place);
@@ -454,40 +421,42 @@ impl<M: Store, O: Observer> NullaryFnOnce for Storing<'_, M, O> {
             at,
             place,
         } = self;
-        store_here(memory, warp, observer, op, at, place);
+        store_here(memory, warp, observer, op, &Form::of(op), at, place);
     }
 }
 
-/// As [`store`], where the vector units are chosen already.
+/// As [`store`], where the vector units are chosen already, and the form is known.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the state of the machine, passed down once"
+)]
 #[inline(always)]
 pub(crate) fn store_here<M: Store, O: Observer>(
     memory: &mut M,
     warp: &Warp,
     observer: &mut O,
     op: &MemoryOp,
+    form: &Form,
     at: At,
     place: Place<'_>,
 ) {
-    // A sink among the registers of a store leaves its bytes alone.
-    let whole = op.registers.iter().all(Option::is_some);
-    match words(op) {
-        Some(words) if whole => {
-            let store = StoreWords {
-                memory,
-                registers: &warp.registers,
-                op,
-                place,
-                words,
-            };
-            store.call();
-        }
-        _ => store_lanes(memory, warp, op, place),
+    if form.words > 0 {
+        let store = StoreWords {
+            memory,
+            registers: &warp.registers,
+            form,
+            place,
+        };
+        store.run();
+    } else {
+        store_lanes(memory, warp, op, place);
     }
     if O::ACTIVE && !observer.stores_whole(at, op) {
         store_known(memory, observer, op, at, place);
     } else if (O::ACTIVE || M::ALWAYS_MARKED) && !memory.all_written() {
-        if whole {
-            mark_all(memory, place, op.bytes());
+        // A sink among the registers of a store leaves its bytes alone.
+        if form.words > 0 || op.registers.iter().all(Option::is_some) {
+            mark_all(memory, place, form.bytes);
         } else {
             mark_registers(memory, op, place);
         }

@@ -95,12 +95,18 @@ impl Warp {
             rotate: false,
             reductions: Vec::new(),
         };
-        warp.start(program, shape, block);
+        warp.fill(program, shape, block, |_| true);
+        warp.start(shape);
         warp
     }
 
-    /// Makes the warp ready to run a block from its beginning.
-    pub(crate) fn start(&mut self, program: &Program, shape: &Shape, block: u64) {
+    /// Makes the warp ready for another block of the same launch.
+    pub(crate) fn restart(&mut self, program: &Program, shape: &Shape, block: u64) {
+        self.fill(program, shape, block, Constant::of_block);
+        self.start(shape);
+    }
+
+    fn start(&mut self, shape: &Shape) {
         let first = self.index * LANES as u32;
         let lanes = (shape.threads() - first).min(LANES as u32);
         self.live = if lanes == 32 { FULL } else { (1 << lanes) - 1 };
@@ -115,7 +121,18 @@ impl Warp {
         self.rotate = false;
         self.reductions.clear();
         self.local.reset();
-        for (reg, constant) in &program.constants {
+    }
+
+    /// Fills the registers of constants, which no instruction writes.
+    fn fill(
+        &mut self,
+        program: &Program,
+        shape: &Shape,
+        block: u64,
+        which: impl Fn(&Constant) -> bool,
+    ) {
+        let first = self.index * LANES as u32;
+        for (reg, constant) in program.constants.iter().filter(|(_, c)| which(c)) {
             let lane_value = |lane: usize| match constant {
                 Constant::Bits(bits) => *bits,
                 Constant::Variable { index, offset, .. } => {
@@ -177,6 +194,15 @@ pub(crate) fn guarded(
 }
 
 impl Constant {
+    /// Whether blocks hold different values.
+    fn of_block(&self) -> bool {
+        use Special::{ClusterCtaid, ClusterCtarank, ClusterId, Ctaid, SmId};
+        matches!(
+            self,
+            Constant::Special(Ctaid(_) | SmId | ClusterId(_) | ClusterCtaid(_) | ClusterCtarank)
+        )
+    }
+
     /// Whether lanes hold different values.
     fn differs(&self) -> bool {
         matches!(

@@ -355,10 +355,10 @@ table! {
     Brev32 "brev.b32" b32 = (a: b32) a.reverse_bits();
     #[rare] Brev64 "brev.b64" b64 = (a: b64) a.reverse_bits();
 
-    // Selection.
-    Selp16 "selp<.b16|.u16|.s16|.f16|.bf16>" b16 = (a: b16, b: b16, p: pred) if p { a } else { b };
-    Selp32 "selp<.b32|.u32|.s32|.f32>" b32 = (a: b32, b: b32, p: pred) if p { a } else { b };
-    Selp64 "selp<.b64|.u64|.s64|.f64>" b64 = (a: b64, b: b64, p: pred) if p { a } else { b };
+    // Selection, by bits: of two places to read from, a compiler chooses lane by lane.
+    Selp16 "selp<.b16|.u16|.s16|.f16|.bf16>" b16 = (a: b16, b: b16, p: pred) b ^ (a ^ b) & u16::from(p).wrapping_neg();
+    Selp32 "selp<.b32|.u32|.s32|.f32>" b32 = (a: b32, b: b32, p: pred) b ^ (a ^ b) & u32::from(p).wrapping_neg();
+    Selp64 "selp<.b64|.u64|.s64|.f64>" b64 = (a: b64, b: b64, p: pred) b ^ (a ^ b) & u64::from(p).wrapping_neg();
     #[rare] Slct16 "slct<.b16|.u16|.s16>.s32" b16 = (a: b16, b: b16, c: s32) if c >= 0 { a } else { b };
     #[rare] Slct32 "slct<.b32|.u32|.s32|.f32>.s32" b32 = (a: b32, b: b32, c: s32) if c >= 0 { a } else { b };
     #[rare] Slct64 "slct<.b64|.u64|.s64|.f64>.s32" b64 = (a: b64, b: b64, c: s32) if c >= 0 { a } else { b };

@@ -7,6 +7,7 @@ pub(crate) mod bulk;
 pub(crate) mod call;
 pub(crate) mod control;
 pub(crate) mod emit;
+pub(crate) mod form;
 mod function;
 pub(crate) mod matrix;
 pub(crate) mod memory;
@@ -20,6 +21,7 @@ pub(crate) mod wgmma;
 use crate::diagnostics::{Blame, Diagnostic, Diagnostics};
 use crate::ptx::ast::{Function, Module};
 use emit::Emitter;
+use form::Form;
 use program::{Op, Program};
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -134,6 +136,7 @@ fn empty(module: &Module, function: &Function) -> Program {
         straight: Vec::new(),
         observed: Vec::new(),
         memory: Vec::new(),
+        forms: Vec::new(),
         carries: Vec::new(),
         converts: Vec::new(),
         packs: Vec::new(),
@@ -211,5 +214,6 @@ fn entry(module: &Module, index: usize, function: &Function) -> Result<Program, 
         .shared_bytes
         .next_multiple_of(program.dynamic_offset.max(16));
     order::analyse(&mut program);
+    program.forms = program.memory.iter().map(Form::of).collect();
     Ok(program)
 }

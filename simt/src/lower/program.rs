@@ -1,5 +1,6 @@
 //! Lowered code: dense registers, resolved labels and addresses.
 
+use super::form::Form;
 use crate::isa::alu::Alu;
 use crate::isa::meaning::convert::Conversion;
 use crate::ptx::ast::{LaunchBounds, Param};
@@ -243,6 +244,7 @@ pub struct MemoryOp {
 
 impl MemoryOp {
     /// Bytes one lane touches.
+    #[inline]
     pub fn bytes(&self) -> u32 {
         self.ty.bytes() * self.registers.len().max(1) as u32
     }
@@ -348,6 +350,8 @@ pub struct Program {
     /// a run are known when it starts.
     pub(crate) observed: Vec<u16>,
     pub(crate) memory: Vec<MemoryOp>,
+    /// The same, prepared to be run.
+    pub(crate) forms: Vec<Form>,
     pub(crate) carries: Vec<CarryOp>,
     pub(crate) converts: Vec<ConvertOp>,
     pub(crate) packs: Vec<PackOp>,

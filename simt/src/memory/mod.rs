@@ -2,24 +2,29 @@
 
 pub mod bytes;
 pub mod device;
+pub(crate) mod lines;
+pub(crate) mod region;
 pub mod windows;
 
 use crate::exec::registers::LANES;
 
 /// A memory as loads and stores see it. Places were checked before: outside, reads give zeros and
-/// writes go nowhere.
+/// writes go nowhere. Words are at multiples of four, and go by value: where the compiler cannot
+/// see that memory and registers are apart, it moves them one by one.
 pub(crate) trait Store {
     /// Whether what is written is noted even when no checker looks on.
     const ALWAYS_MARKED: bool;
 
     /// Reads words.
-    fn load_words(&self, at: u64, words: &mut [u32]);
+    fn load_words<const W: usize>(&self, at: u64) -> [u32; W];
     /// Reads word `k` of `W` of each lane, which follow each other.
-    fn deal<const W: usize>(&self, at: u64, k: usize, to: &mut [u32; LANES]);
+    fn deal<const W: usize>(&self, at: u64, k: usize) -> [u32; LANES];
     /// The same of two words, `k` and the next.
-    fn deal_wide<const W: usize>(&self, at: u64, k: usize, to: &mut [u64; LANES]);
+    fn deal_wide<const W: usize>(&self, at: u64, k: usize) -> [u64; LANES];
     /// Writes words.
-    fn store_words(&mut self, at: u64, words: &[u32]);
+    fn store_words<const W: usize>(&mut self, at: u64, words: &[u32; W]);
+    /// Writes the words of all lanes, which follow each other.
+    fn store_lanes<const W: usize>(&mut self, at: u64, lanes: &[[u32; W]; LANES]);
     /// Reads 1, 2, 4 or 8 bytes.
     fn load(&self, at: u64, size: u32) -> u64;
     /// Writes 1, 2, 4 or 8 bytes.

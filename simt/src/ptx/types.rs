@@ -24,6 +24,7 @@ macro_rules! scalar_types {
             }
 
             /// Width in bits; a predicate has one.
+            #[inline]
             pub fn bits(self) -> u32 {
                 match self { $(Self::$variant => $bits),* }
             }
@@ -64,6 +65,7 @@ pub enum TypeKind {
 
 impl ScalarType {
     /// Size in memory.
+    #[inline]
     pub fn bytes(self) -> u32 {
         self.bits().div_ceil(8)
     }
