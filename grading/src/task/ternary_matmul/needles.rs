@@ -122,7 +122,7 @@ pub(super) fn checks() -> Vec<Check> {
     let level = |name, level, says, make: Make| {
         Check::judged(Kind::Level, name, says, sizes, make)
             .at(level)
-            .cases(4, 12)
+            .cases(4, 24)
     };
     let mut checks = vec![
         level(
@@ -162,7 +162,7 @@ pub(super) fn checks() -> Vec<Check> {
             },
         )
         .ops(&["input-gradient"])
-        .cases(6, 16),
+        .cases(6, 30),
         level(
             "dw-needles",
             "gradients",
@@ -176,7 +176,7 @@ pub(super) fn checks() -> Vec<Check> {
             },
         )
         .ops(&["weight-gradient"])
-        .cases(6, 16),
+        .cases(6, 30),
     ];
     checks.extend(quantising(level));
     checks
@@ -193,7 +193,7 @@ fn quantising(
             |dims, rng| Some(in_some_type("quantise", &sparse(dims, rng), dims, rng)),
         )
         .ops(&["quantise"])
-        .cases(6, 12),
+        .cases(6, 24),
         level(
             "pack-exact-sparse-groups",
             "quantise",
@@ -210,7 +210,7 @@ fn quantising(
             },
         )
         .ops(&["pack-exact"])
-        .cases(6, 12),
+        .cases(6, 24),
         level(
             "quantise-many-rows",
             "quantise",
@@ -249,6 +249,6 @@ fn quantising(
             },
         )
         .ops(&["quantise-forward"])
-        .cases(8, 24),
+        .cases(8, 36),
     ]
 }
