@@ -135,6 +135,8 @@ fn of<T: Scalar + Element>(dims: &Dims, rng: &mut Rng, twist: Twist) -> Call {
                 .as_ref()
                 .map_or(tokens, |chunks| chunks[sequence]);
             let token = rng.between(tokens - chunk, tokens - 1);
+            // Anywhere, or the last of a tile.
+            let token = (token | rng.choose(&[0, 0, 15, 31])).min(tokens - 1);
             let slot = slot(&case, sequence, token);
             spoil(&mut call, rng.choose(&["k", "v"]), &[slot], 1, rng);
         }

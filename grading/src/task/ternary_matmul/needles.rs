@@ -76,7 +76,12 @@ fn sparse(dims: &Dims, rng: &mut Rng) -> Vec<f32> {
     let (from, step) = (rng.below(GROUP), 2 * rng.below(GROUP) + 1);
     let mut w = vec![0.0; groups * GROUP];
     for (at, group) in w.chunks_mut(GROUP).enumerate() {
-        let scale = f16::from_f64(rng.uniform(0.01, 8.0)).to_f32();
+        // The least number of f16: the mean of a few is rounded to 0, and all codes are 0.
+        let least = f16::from_bits(1).to_f32();
+        let scale = match rng.chance(0.1) {
+            true => least,
+            false => f16::from_f64(rng.uniform(0.01, 8.0)).to_f32(),
+        };
         for n in 0..rng.choose(&[1, 1, 2, 7]) {
             group[(from + at * step + 31 * n) % GROUP] = scale * rng.choose(&[-1.0, 1.0]);
         }
