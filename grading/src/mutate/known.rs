@@ -1,7 +1,8 @@
 //! What is known of mutants that nothing finds: `grading/mutants.toml`.
 //!
 //! An entry speaks of mutants by what stays when kernels are built again: kernel, kind of mistake,
-//! the instruction without its registers' numbers, and the line of Rust that it comes from.
+//! the instruction without its registers' numbers, the one after it, and the line of Rust that it
+//! comes from.
 
 use super::operators::Kind;
 use super::report::{Fate, MutantReport};
@@ -38,6 +39,9 @@ pub struct Entry {
     /// `file: line of Rust`.
     #[serde(default = "any")]
     pub source: String,
+    /// The instruction that comes next: what tells apart two that read alike.
+    #[serde(default = "any")]
+    pub next: String,
     /// The pattern fits other mutants as well, which do harm and are killed: what tells them apart
     /// is not in the text. Without it a killed mutant refutes the entry.
     #[serde(default)]
@@ -84,6 +88,7 @@ impl Entry {
             && self.is_of(&mutant.kernel, &mutant.from)
             && fits(&self.to, &spaced(&mutant.to))
             && fits(&self.source, &mutant.source)
+            && fits(&self.next, &spaced(&mutant.next))
     }
 }
 

@@ -34,6 +34,9 @@ pub struct MutantReport {
     pub from: String,
     /// As it became; empty when it was left out.
     pub to: String,
+    /// The next instruction, or what stands in its place: a label, a bracket.
+    #[serde(default)]
+    pub next: String,
     /// What became of it.
     pub fate: Fate,
     /// The round that killed it, counted from 0: what `grade --quick` asks, then what `--full`

@@ -111,6 +111,7 @@ struct Mutant<'a> {
     /// Of the file, counted from one.
     line: usize,
     from: &'a str,
+    next: &'a str,
     change: Change,
     /// The line of Rust that it comes from.
     source: String,
@@ -311,10 +312,14 @@ fn mutants<'a>(
             killers.sort_by_key(|(round, _, passed)| (*round, passed.took));
             let killers = Arc::new(killers);
             let mut own = None;
-            for (line, from, place) in kernel.lines() {
+            let all_lines: Vec<_> = kernel.lines().collect();
+            let says = |text: &&str| !text.is_empty() && !text.starts_with(".loc");
+            for (at, &(line, from, place)) in all_lines.iter().enumerate() {
                 own = place.filter(|place| is_own(file, *place)).or(own);
                 let changes = changes(from);
                 let changed = usize::from(!changes.is_empty());
+                let mut rest = all_lines[at + 1..].iter().map(|(_, text, _)| text.trim());
+                let next = rest.find(says).unwrap_or_default();
                 lines[t].lines += changed;
                 if !u32::try_from(line).is_ok_and(|line| ran.contains(&line)) {
                     continue;
@@ -327,6 +332,7 @@ fn mutants<'a>(
                         kernel: k,
                         line,
                         from: from.trim(),
+                        next,
                         change,
                         source: sources.line(file, own.or(place)),
                         killers: Arc::clone(&killers),
@@ -391,6 +397,7 @@ fn fate(mutant: &Mutant<'_>, options: &Options) -> MutantReport {
         kind: mutant.change.kind,
         from: mutant.from.to_owned(),
         to: mutant.change.to.clone(),
+        next: mutant.next.to_owned(),
         fate,
         round: by.as_ref().map(|(round, ..)| *round),
         check: by.as_ref().map(|(_, check, _)| check.clone()),

@@ -86,7 +86,10 @@ fn one_beam<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
     let (items, beams, vocabulary) = (dims.get("B"), dims.get("K"), dims.get("V").max(2));
     let mut logits = vec![T::from_f64(f64::NAN); items * beams * vocabulary];
     let alive: Vec<usize> = (0..items)
-        .map(|item| item * beams + rng.below(beams))
+        .map(|item| {
+            let any = rng.below(beams);
+            item * beams + rng.choose(&[0, beams - 1, any])
+        })
         .collect();
     for beam in &alive {
         let row = row(rng, vocabulary, beams);
@@ -114,7 +117,7 @@ fn one_beam<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
         step.rules.count_eos = false;
         step.rules.alpha = 1.0;
         // Whether the beams may end yet.
-        step.rules.min_length = rng.choose(&[0, 0, 4]);
+        step.rules.min_length = rng.choose(&[0, 4]);
         for beam in alive {
             step.acc[beam] = -4.0;
             step.length[beam] = 1;
@@ -146,6 +149,72 @@ fn stretches<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
     step
 }
 
+/// Beams with one row between them, and few sums: their candidates tie across parents, dozens with the
+/// one that is just kept or just not. The better sums may stand behind the worse ones.
+fn twins<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
+    let (items, beams, vocabulary) = (dims.get("B"), dims.get("K"), dims.get("V").max(2));
+    let levels = rng.between(1, 4);
+    let mut logits: Vec<T> = Vec::with_capacity(items * beams * vocabulary);
+    for _ in 0..items {
+        // So many of the best are equal, and of those behind them.
+        let (first, second) = (rng.between(1, 2 * beams), rng.between(0, 2 * beams));
+        let mut row: Vec<f64> = (0..vocabulary)
+            .map(|rank| match rank {
+                rank if rank < first => 3.0,
+                rank if rank < first + second => 2.0,
+                _ => rng.below(4) as f64 - 8.0,
+            })
+            .collect();
+        if rng.chance(0.7) {
+            rng.shuffle(&mut row);
+        }
+        let row: Vec<T> = row.into_iter().map(T::from_f64).collect();
+        for _ in 0..beams {
+            logits.extend_from_slice(&row);
+        }
+    }
+    let mut step = Step::new(beams, vocabulary, logits);
+    let rising = rng.chance(0.5);
+    for (beam, acc) in step.acc.iter_mut().enumerate() {
+        let level = match rising {
+            true => (beams - 1 - beam % beams) * levels / beams,
+            false => rng.below(levels),
+        };
+        *acc = -2.0 - level as f32;
+    }
+    for finished in &mut step.finished {
+        *finished = u8::from(rng.chance(0.1));
+    }
+    step
+}
+
+/// Every beam's row has one token or two far above the others, at its head, at its tail or anywhere, and
+/// each beam is kept through one of them: rows of an odd length begin at every address.
+fn one_each<T: Real>(dims: &Dims, rng: &mut Rng) -> Step<T> {
+    let (items, beams, vocabulary) = (dims.get("B"), dims.get("K"), dims.get("V").max(2));
+    let mut logits = Vec::with_capacity(items * beams * vocabulary);
+    for _ in 0..items * beams {
+        let mut row: Vec<f64> = (0..vocabulary)
+            .map(|_| rng.below(9) as f64 / 8.0 - 9.0)
+            .collect();
+        let at = match rng.below(4) {
+            0 => rng.below(20),
+            1 => (vocabulary - 1).saturating_sub(rng.below(20)),
+            _ => rng.below(vocabulary),
+        };
+        row[at.min(vocabulary - 1)] = 6.0;
+        if rng.chance(0.5) {
+            row[rng.below(vocabulary)] = rng.choose(&[4.0, 5.0]);
+        }
+        logits.extend(row.into_iter().map(T::from_f64));
+    }
+    let mut step = Step::new(beams, vocabulary, logits);
+    for acc in &mut step.acc {
+        *acc = -2.0 - rng.below(16) as f32 / 8.0;
+    }
+    step
+}
+
 fn typed(
     rng: &mut Rng,
     dims: &Dims,
@@ -166,6 +235,30 @@ fn leading(dims: &Dims, rng: &mut Rng) -> Option<Call> {
             |dims, rng| one_beam::<f32>(dims, rng).call(),
             |dims, rng| one_beam::<f16>(dims, rng).call(),
             |dims, rng| one_beam::<bf16>(dims, rng).call(),
+        ],
+    )
+}
+
+fn tied(dims: &Dims, rng: &mut Rng) -> Option<Call> {
+    typed(
+        rng,
+        dims,
+        [
+            |dims, rng| twins::<f32>(dims, rng).call(),
+            |dims, rng| twins::<f16>(dims, rng).call(),
+            |dims, rng| twins::<bf16>(dims, rng).call(),
+        ],
+    )
+}
+
+fn each(dims: &Dims, rng: &mut Rng) -> Option<Call> {
+    typed(
+        rng,
+        dims,
+        [
+            |dims, rng| one_each::<f32>(dims, rng).call(),
+            |dims, rng| one_each::<f16>(dims, rng).call(),
+            |dims, rng| one_each::<bf16>(dims, rng).call(),
         ],
     )
 }
@@ -213,7 +306,7 @@ pub(super) fn checks() -> Vec<Check> {
         ])
     };
     let hundreds = |rng: &mut Rng, _: Budget| {
-        let beams = rng.choose(&[256, 256, 300, 512]);
+        let beams = rng.choose(&[256, 300, 512, 512]);
         Dims::of([
             ("B", 1),
             ("K", beams),
@@ -222,8 +315,17 @@ pub(super) fn checks() -> Vec<Check> {
     };
     let long = |rng: &mut Rng, budget: Budget| {
         // Of few beams a row is cut into many parts, of many into few.
-        let full = rng.choose(&[(64, 60_000), (17, 160_000), (2, 300_000)]);
-        let (beams, vocabulary) = budget.pick((17, 30_000), full);
+        let quick = rng.choose(&[(17, 30_000), (64, 17_500)]);
+        let full = rng.choose(&[
+            (2, 150_000),
+            (8, 40_000),
+            (17, 60_000),
+            (33, 20_000),
+            (64, 17_500),
+            (100, 18_000),
+            (128, 17_500),
+        ]);
+        let (beams, vocabulary) = budget.pick(quick, full);
         Dims::of([
             ("B", 1),
             ("K", beams),
@@ -239,10 +341,39 @@ pub(super) fn checks() -> Vec<Check> {
         .at("eos-set"),
         Check::judged(Kind::Level, "one-beam-16-bit", says, many, leading)
             .at("16-bit")
-            .cases(8, 24),
+            .cases(8, 36),
         Check::judged(Kind::Level, "hundreds-of-beams", says, hundreds, leading)
             .at("large")
-            .cases(1, 4),
+            .cases(1, 6),
+        Check::judged(
+            Kind::Level,
+            "one-each",
+            "one token of every beam's row decides, wherever the row begins and wherever it stands",
+            |rng, _| {
+                let vocabulary = rng.choose(&[33, 41, 67, 139, 523, 1291, 4111]);
+                Dims::of([
+                    ("B", 1),
+                    ("K", rng.choose(&[16, 17, 31])),
+                    ("V", vocabulary),
+                ])
+            },
+            each,
+        )
+        .at("16-bit")
+        .cases(6, 30),
+        Check::judged(
+            Kind::Level,
+            "twins",
+            "beams with the same row and few sums, whose candidates tie across parents",
+            |rng, _| {
+                let beams = rng.choose(&[2, 5, 16, 17, 31, 32, 32, 33, 64, 64, 100]);
+                let vocabulary = rng.choose(&[beams, 2 * beams, 2 * beams + 30, 300]);
+                Dims::of([("B", 1), ("K", beams), ("V", vocabulary)])
+            },
+            tied,
+        )
+        .at("large")
+        .cases(6, 24),
         Check::judged(
             Kind::Level,
             "uneven-vocabulary",
@@ -251,7 +382,7 @@ pub(super) fn checks() -> Vec<Check> {
             uneven,
         )
         .at("large")
-        .cases(1, 3),
+        .cases(2, 10),
         Check::judged(
             Kind::Level,
             "lengths",

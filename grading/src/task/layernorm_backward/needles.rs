@@ -3,6 +3,7 @@
 //! sides of what vectors, warps and blocks are made of.
 
 use super::cases::{Norm, Real};
+use crate::submission::Call;
 use crate::task::{Budget, Check, Dims, Kind};
 use half::{bf16, f16};
 use reference::cases::{Rng, normal};
@@ -29,6 +30,7 @@ fn gradient<T: Real>(rng: &mut Rng, rows: usize, width: usize) -> Vec<T> {
         Needle::OfRows,
         Needle::OneRow,
         Needle::OneRun,
+        Needle::None,
         Needle::None,
     ]);
     let at = |i: usize| {
@@ -79,9 +81,15 @@ fn optioned<T: Real>(dims: &Dims, rng: &mut Rng) -> Norm<T> {
     }
 }
 
+fn any_options<T: Real>(dims: &Dims, rng: &mut Rng) -> Option<Call> {
+    Some(optioned::<T>(dims, rng).call())
+}
+
 /// As many rows, around the multiples of what blocks take, as leave the case small.
 fn rows(rng: &mut Rng, width: u64, most: u64) -> u64 {
-    let all = [1, 2, 3, 5, 8, 9, 16, 17, 31, 32, 33, 63, 65, 129, 260, 600];
+    let all = [
+        1, 2, 3, 4, 5, 8, 9, 16, 17, 31, 32, 33, 63, 64, 65, 129, 260, 600,
+    ];
     let fitting: Vec<u64> = all
         .into_iter()
         .filter(|rows| *rows == 1 || rows * width <= most)
@@ -93,7 +101,6 @@ const NARROW: [u64; 25] = [
     3, 4, 5, 7, 8, 31, 33, 63, 64, 127, 128, 129, 130, 255, 256, 257, 384, 511, 512, 513, 516,
     1000, 1024, 1025, 1032,
 ];
-const WIDE: [u64; 10] = [2044, 2048, 2051, 2056, 4096, 4104, 4111, 8184, 8192, 8200];
 
 fn sizes(rng: &mut Rng, budget: Budget) -> Dims {
     let width = rng.choose(&NARROW);
@@ -101,21 +108,89 @@ fn sizes(rng: &mut Rng, budget: Budget) -> Dims {
     Dims::of([("R", rows), ("D", width)])
 }
 
-fn any_sizes(rng: &mut Rng, budget: Budget) -> Dims {
-    match rng.chance(0.5) {
-        true => sizes(rng, budget),
-        false => wide(rng, budget),
-    }
+/// Widths that one way of sharing a row out fits.
+struct Widths {
+    /// The check's name in f32, f16 and bf16.
+    names: [&'static str; 3],
+    says: &'static str,
+    /// In f32, and in the 16-bit types, of which 16 bytes hold twice as many.
+    widths: [&'static [u64]; 2],
+    /// Elements of a case, quick and full.
+    most: (u64, u64),
 }
 
-fn wide(rng: &mut Rng, budget: Budget) -> Dims {
-    let width = rng.choose(&WIDE);
-    let rows = rows(rng, width, budget.pick(40_000, 100_000));
-    Dims::of([("R", rows), ("D", width)])
+/// Each way for itself: what is right in one may be wrong in another, and every type has its own.
+const WIDTHS: [Widths; 6] = [
+    Widths {
+        names: ["odd-widths", "odd-widths-f16", "odd-widths-bf16"],
+        says: "the same in short rows that are no whole vectors",
+        widths: [&[3, 5, 7, 31, 33, 63, 65, 127]; 2],
+        most: (6_000, 40_000),
+    },
+    Widths {
+        names: ["short-rows", "short-rows-f16", "short-rows-bf16"],
+        says: "the same in rows of a few vectors, several of which a warp holds",
+        widths: [
+            &[4, 8, 12, 16, 32, 36, 64, 68, 100, 124, 128],
+            &[8, 16, 24, 32, 48, 64, 72, 128, 136, 144, 200, 248, 256],
+        ],
+        most: (6_000, 40_000),
+    },
+    Widths {
+        names: ["block-rows", "block-rows-f16", "block-rows-bf16"],
+        says: "the same in rows of hundreds of whole vectors",
+        widths: [
+            &[132, 256, 260, 384, 512, 1000, 1024],
+            &[264, 272, 384, 512, 520, 1000, 1032, 2032, 2040, 2048],
+        ],
+        most: (20_000, 80_000),
+    },
+    Widths {
+        names: ["wide-rows", "wide-rows-f16", "wide-rows-bf16"],
+        says: "the same in rows of thousands of whole vectors",
+        widths: [
+            &[1028, 1032, 2044, 2048, 4100, 8184, 8192],
+            &[2056, 2064, 4096, 4104, 4112, 8176, 8184, 8192],
+        ],
+        most: (40_000, 150_000),
+    },
+    Widths {
+        names: ["wider-rows", "wider-rows-f16", "wider-rows-bf16"],
+        says: "the same in rows of more whole vectors than a block holds at once",
+        widths: [&[8196, 8200, 9216], &[8200, 9216]],
+        most: (30_000, 100_000),
+    },
+    Widths {
+        names: ["odd-wide-rows", "odd-wide-rows-f16", "odd-wide-rows-bf16"],
+        says: "the same in long rows that are no whole vectors",
+        widths: [&[129, 130, 255, 257, 511, 513, 1025, 2051, 4111]; 2],
+        most: (20_000, 80_000),
+    },
+];
+
+/// Every type in every way, RMSNorm or not, with and without gamma and residual.
+fn by_width() -> impl Iterator<Item = Check> {
+    WIDTHS.into_iter().flat_map(|way| {
+        type Make = fn(&Dims, &mut Rng) -> Option<Call>;
+        let types: [Make; 3] = [any_options::<f32>, any_options::<f16>, any_options::<bf16>];
+        types.into_iter().enumerate().map(move |(of_type, make)| {
+            let widths = way.widths[usize::from(of_type > 0)];
+            let most = way.most;
+            let draw = move |rng: &mut Rng, budget: Budget| {
+                let width = rng.choose(widths);
+                let rows = rows(rng, width, budget.pick(most.0, most.1));
+                Dims::of([("R", rows), ("D", width)])
+            };
+            let level = if of_type > 0 { "16-bit" } else { "residual" };
+            Check::judged(Kind::Level, way.names[of_type], way.says, draw, make)
+                .at(level)
+                .cases(3, 14)
+        })
+    })
 }
 
 pub(super) fn checks() -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         Check::judged(
             Kind::Values,
             "needles",
@@ -126,38 +201,6 @@ pub(super) fn checks() -> Vec<Check> {
         .cases(8, 24),
         Check::judged(
             Kind::Level,
-            "needles-16-bit",
-            "the same in f16 and bf16, RMSNorm or not, of rows of 3 to 8200",
-            any_sizes,
-            |dims, rng| {
-                Some(match rng.chance(0.5) {
-                    true => optioned::<f16>(dims, rng).call(),
-                    false => optioned::<bf16>(dims, rng).call(),
-                })
-            },
-        )
-        .at("16-bit")
-        .cases(10, 30),
-        Check::judged(
-            Kind::Level,
-            "needles-rms-residual",
-            "the same in f32, RMSNorm or not, with and without a residual",
-            sizes,
-            |dims, rng| Some(optioned::<f32>(dims, rng).call()),
-        )
-        .at("residual")
-        .cases(4, 12),
-        Check::judged(
-            Kind::Level,
-            "needles-wide",
-            "the same in rows of 2000 to 8200",
-            wide,
-            |dims, rng| Some(drawn::<f32>(dims, rng).call()),
-        )
-        .at("wide")
-        .cases(4, 12),
-        Check::judged(
-            Kind::Level,
             "tall-and-broad",
             "more rows of hundreds than a device has at a time",
             |_, budget| Dims::of([("R", budget.pick(97, 2900)), ("D", 516)]),
@@ -165,5 +208,7 @@ pub(super) fn checks() -> Vec<Check> {
         )
         .at("tall")
         .cases(1, 1),
-    ]
+    ];
+    checks.extend(by_width());
+    checks
 }

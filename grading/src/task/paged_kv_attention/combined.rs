@@ -135,6 +135,8 @@ fn of<T: Scalar + Element>(dims: &Dims, rng: &mut Rng, twist: Twist) -> Call {
                 .as_ref()
                 .map_or(tokens, |chunks| chunks[sequence]);
             let token = rng.between(tokens - chunk, tokens - 1);
+            // Anywhere, or the last of a tile.
+            let token = (token | rng.choose(&[0, 0, 15, 31])).min(tokens - 1);
             let slot = slot(&case, sequence, token);
             spoil(&mut call, rng.choose(&["k", "v"]), &[slot], 1, rng);
         }
@@ -245,6 +247,43 @@ fn check(
     }
 }
 
+/// Every format with the two head sizes that kernels are made for: what is right for one of them may
+/// be wrong for another, in any of all that is asked.
+const EACH: [(&str, [u64; 2]); 8] = [
+    ("each-f16-64", [0, 64]),
+    ("each-f16-128", [0, 128]),
+    ("each-bf16-64", [1, 64]),
+    ("each-bf16-128", [1, 128]),
+    ("each-int8-64", [2, 64]),
+    ("each-int8-128", [2, 128]),
+    ("each-int4-64", [3, 64]),
+    ("each-int4-128", [3, 128]),
+];
+
+fn each() -> impl Iterator<Item = Check> {
+    EACH.into_iter().map(|(name, [format, d])| {
+        let draw = move |rng: &mut Rng, budget: Budget| {
+            let asked = rng.choose(&[Asked::Decode, Asked::Decode, Asked::Chunk, Asked::Long]);
+            // f16 and bf16: of one the kernels of most formats make two parts.
+            let q = rng.choose(&[0, 1]);
+            sizes(ALL, asked, true)(rng, budget)
+                .with("D", d)
+                .with("format", format)
+                .with("q", if format == 0 { 0 } else { q })
+        };
+        let make = |dims: &Dims, rng: &mut Rng| {
+            let twist = rng.choose(&[Twist::Options, Twist::Options, Twist::Edges, Twist::Odd]);
+            Some(made(dims, rng, twist))
+        };
+        let says = "pages of one format, vectors of one length: decode and chunks, few tokens or \
+                    hundreds, options or none, edges of windows, NaN";
+        Check::judged(Kind::Level, name, says, draw, make)
+            .at("mixed-types")
+            .ops(&["decode", "prefill"])
+            .cases(5, 24)
+    })
+}
+
 pub(super) fn checks() -> Vec<Check> {
     use Asked::{Chunk, Decode, Long};
     use Twist::{Edges, Odd, Options};
@@ -256,7 +295,7 @@ pub(super) fn checks() -> Vec<Check> {
     let chunks = "chunks over pages of any format, options or none";
     let ahead = "NaN ahead of a query does not reach it, of whatever format, in whatever component";
     let types = "q of any type over pages of any format, vectors of any length";
-    vec![
+    let mut checks = vec![
         check(("many-heads", "gqa", heads), HALVES, Decode, Options),
         check(("many-heads-int8", "int8", heads), INT8, Decode, Options),
         check(("many-heads-int4", "int4", heads), INT4, Decode, Options),
@@ -272,5 +311,7 @@ pub(super) fn checks() -> Vec<Check> {
         check(("types-long", "mixed-types", long), ALL, Long, Options),
         check(("types-prefill", "mixed-types", types), ALL, Chunk, Options),
         check(("types-nan-ahead", "mixed-types", ahead), ALL, Chunk, Odd),
-    ]
+    ];
+    checks.extend(each());
+    checks
 }

@@ -343,27 +343,27 @@ fn pools() -> Vec<Check> {
             "long-rows",
             "rows long enough to be cut, what decides at every place in turn",
             |rng, budget| {
-                let longest = budget.pick(40_000, rng.choose(&[90_000, 262_144]));
+                let full = rng.choose(&[34_000, 34_000, 90_000, 262_144]);
+                let longest = budget.pick(40_000, full);
                 let v = rng.between(longest / 2, longest) as u64;
                 Dims::of([("R", 2), ("V", v), ("K", rng.choose(&[1, 7, 32]))])
             },
             needles,
         )
-        .cases(3, 8),
+        .cases(3, 12),
         check(
             "long-rows-pools",
             "k-1024",
             "hundreds of the best of rows long enough to be cut",
             |rng, _| {
-                let v = rng.between(66_000, 100_000) as u64;
-                Dims::of([
-                    ("R", 2),
-                    ("V", v),
-                    ("K", rng.choose(&[130, 256, 700, 1000])),
-                ])
+                // Rows are cut where that leaves each part enough to choose from.
+                let k = rng.choose(&[33, 130, 256, 256, 700, 1000]);
+                let least = 2 * (32 * k).max(8192);
+                let v = rng.between(least, least + 16_000) as u64;
+                Dims::of([("R", 2), ("V", v), ("K", k as u64)])
             },
             pool,
         )
-        .cases(2, 8),
+        .cases(2, 12),
     ]
 }

@@ -2,8 +2,7 @@
 
 use super::attention::{self, drawn};
 use super::needles::{Spoilt, needles};
-use super::oracle::is_decided;
-use super::walks::{Draft, Item, Sampling, following, random};
+use super::walks::{Draft, Item, following, random};
 use crate::submission::{Call, Named};
 use crate::task::common::{self, Ordinary};
 use crate::task::paged_kv_attention::combined::spoil;
@@ -13,6 +12,7 @@ use crate::verdict::Verdict;
 use half::{bf16, f16};
 use reference::attention::Window;
 use reference::cases::Rng;
+use reference::cases::tree_attention::TreeAttention;
 use reference::lm::{HashModel, Model, greedy};
 use reference::numbers::Element;
 use std::collections::HashSet;
@@ -26,29 +26,6 @@ fn draw(rng: &mut Rng, budget: Budget) -> Dims {
         ("N", nodes),
         ("V", vocabulary),
     ])
-}
-
-/// Sizes of sampled walks: of few threads and of all.
-fn sampling(rng: &mut Rng, _: Budget) -> Dims {
-    let sizes = [
-        (12, 24),
-        (12, 24),
-        (40, 300),
-        (12, 1500),
-        (300, 24),
-        (900, 9),
-    ];
-    let (nodes, vocabulary) = rng.choose(&sizes);
-    Dims::of([("B", 2), ("N", nodes), ("V", vocabulary)])
-}
-
-/// The same, and of trees that are wider than a block.
-fn wide_sampling(rng: &mut Rng, budget: Budget) -> Dims {
-    let (nodes, vocabulary) = rng.choose(&[(300, 24), (900, 9)]);
-    match rng.chance(0.6) {
-        true => sampling(rng, budget),
-        false => Dims::of([("B", 1), ("N", nodes), ("V", vocabulary)]),
-    }
 }
 
 /// Random items of the same size.
@@ -92,6 +69,7 @@ pub(super) fn checks() -> Vec<Check> {
         .cases(6, 40),
     );
     checks.extend(levels());
+    checks.extend(super::sampling::checks());
     checks.extend(anywhere());
     checks.extend(odd());
     checks.extend(properties());
@@ -156,7 +134,7 @@ fn anywhere() -> Vec<Check> {
             steps(&[DType::F16, DType::Bf16]),
         )
         .at("16-bit")
-        .cases(6, 20),
+        .cases(6, 30),
         Check::judged(
             Kind::Level,
             "anywhere-among-the-nodes",
@@ -165,7 +143,7 @@ fn anywhere() -> Vec<Check> {
             steps(&[DType::F32, DType::F16, DType::Bf16]),
         )
         .at("n-1024")
-        .cases(6, 18),
+        .cases(6, 30),
     ]
 }
 
@@ -363,16 +341,7 @@ fn levels() -> Vec<Check> {
                     }
                     let mut call = attention::call(&case);
                     if rng.chance(0.4) {
-                        // Nodes that few others see.
-                        let nodes = (case.starts[1] - case.starts[0]) as usize;
-                        let prefix = case.seq_len[0] as usize - nodes;
-                        let page = dims.get("page");
-                        let slots: Vec<usize> = (0..nodes.min(3))
-                            .map(|_| prefix + rng.below(nodes))
-                            .map(|at| case.block_table[at / page] as usize * page + at % page)
-                            .collect();
-                        let components = dims.get("Hkv") * dims.get("D") / 2;
-                        spoil(&mut call, "v", &slots, components, rng);
+                        spoil_nodes(&case, &mut call, dims, rng);
                     }
                     call
                 }
@@ -387,77 +356,50 @@ fn levels() -> Vec<Check> {
         .cases(3, 12),
         Check::judged(
             Kind::Level,
-            "sampling",
-            "the sampled walk of given random numbers",
-            wide_sampling,
-            |dims, rng| sampled(dims, rng, true),
+            "attention-nan-in-nodes",
+            "NaN in nodes that some of the others see, or would see without the window",
+            |rng, _| {
+                let kv_heads = rng.choose(&[1, 2]);
+                let dims = Dims::of([("B", rng.choose(&[1, 2])), ("Hkv", kv_heads)]);
+                dims.with("Hq", kv_heads * rng.choose(&[1, 3, 9]))
+                    .with("prefix", rng.between(1, 70) as u64)
+                    .with("N", rng.choose(&[9, 33, 40, 70]))
+                    .with("page", rng.choose(&[1, 7, 16]))
+                    .with("D", rng.choose(&[64, 128]))
+            },
+            |dims, rng| {
+                fn of<T: Scalar + Element>(dims: &Dims, rng: &mut Rng) -> Call {
+                    let mut case = drawn::<T>(dims, rng);
+                    if rng.chance(0.7) {
+                        case.options.window = Some(Window::last(rng.between(1, 6)));
+                    }
+                    let mut call = attention::call(&case);
+                    spoil_nodes(&case, &mut call, dims, rng);
+                    call
+                }
+                Some(match rng.chance(0.5) {
+                    true => of::<f16>(dims, rng),
+                    false => of::<bf16>(dims, rng),
+                })
+            },
         )
-        .at("sampling")
-        .ops(&["sample"])
-        .cases(6, 16),
-        Check::judged(
-            Kind::Level,
-            "sampling-certain-draft",
-            "a draft that was certain of each child",
-            sampling,
-            |dims, rng| sampled(dims, rng, false),
-        )
-        .at("sampling")
-        .ops(&["sample"])
-        .cases(4, 12),
+        .at("window")
+        .ops(&["attention"])
+        .cases(4, 24),
     ]
 }
 
-/// A number in [0, 1) that f32 holds.
-pub(super) fn unit(rng: &mut Rng) -> f32 {
-    rng.below(1 << 24) as f32 / (1 << 24) as f32
-}
-
-/// A distribution.
-pub(super) fn distribution(rng: &mut Rng, vocabulary: usize) -> Vec<f32> {
-    let weights: Vec<f64> = (0..vocabulary)
-        .map(|_| (2.0 * rng.normal()).exp())
+/// Half of the components of the values of up to three nodes, which few others see, become NaN.
+fn spoil_nodes<T>(case: &TreeAttention<T>, call: &mut Call, dims: &Dims, rng: &mut Rng) {
+    let nodes = (case.starts[1] - case.starts[0]) as usize;
+    let prefix = case.seq_len[0] as usize - nodes;
+    let page = dims.get("page");
+    let slots: Vec<usize> = (0..nodes.min(3))
+        .map(|_| prefix + rng.below(nodes))
+        .map(|at| case.block_table[at / page] as usize * page + at % page)
         .collect();
-    let sum: f64 = weights.iter().sum();
-    weights.into_iter().map(|w| (w / sum) as f32).collect()
-}
-
-/// A call of sampling whose every step the bounds decide.
-pub(super) fn sampled(dims: &Dims, rng: &mut Rng, with_draft: bool) -> Option<Call> {
-    (0..20).find_map(|_| decided(dims, rng, with_draft))
-}
-
-/// One whose tree and logits are drawn once.
-fn decided(dims: &Dims, rng: &mut Rng, with_draft: bool) -> Option<Call> {
-    let mut base = accepting(dims, rng);
-    if with_draft && dims.get("N") > 100 {
-        // The children of a node stand far from it, and from each other.
-        let size = [dims.get("N"), base.vocabulary, 20];
-        let items = base.items.iter_mut();
-        items.for_each(|item| *item = needles(rng, size, Spoilt::NOT));
-    }
-    let rows: usize = base.items.iter().map(|item| 1 + item.token.len()).sum();
-    let nodes = rows - base.items.len();
-    for item in &mut base.items {
-        item.logits.iter_mut().for_each(|x| *x = rng.normal() * 2.0);
-    }
-    for _ in 0..10 {
-        let draft = with_draft.then(|| {
-            let each = (0..rows).map(|_| distribution(rng, base.vocabulary));
-            each.collect::<Vec<_>>().concat()
-        });
-        base.sampling = Some(Sampling {
-            temperature: rng.choose(&[0.5, 1.0, 2.0]),
-            draft,
-            uniform: (0..nodes).map(|_| unit(rng)).collect(),
-            bonus_uniform: base.items.iter().map(|_| unit(rng)).collect(),
-        });
-        let call = base.call();
-        if is_decided(&call) {
-            return Some(call);
-        }
-    }
-    None
+    let components = dims.get("Hkv") * dims.get("D") / 2;
+    spoil(call, "v", &slots, components, rng);
 }
 
 fn odd() -> Vec<Check> {

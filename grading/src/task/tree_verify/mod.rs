@@ -8,6 +8,7 @@ mod kernels;
 mod mistakes;
 mod needles;
 mod oracle;
+mod sampling;
 mod spec;
 mod traps;
 mod walks;

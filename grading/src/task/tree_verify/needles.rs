@@ -42,7 +42,7 @@ fn range(dtype: DType) -> [f64; 2] {
 }
 
 /// A row whose one finite number is an extreme one.
-fn extreme(rng: &mut Rng, vocabulary: usize, dtype: DType) -> (Vec<f64>, usize) {
+pub(super) fn extreme(rng: &mut Rng, vocabulary: usize, dtype: DType) -> (Vec<f64>, usize) {
     let [most, least] = range(dtype);
     let odd = [f64::NAN, -f64::NAN, f64::NEG_INFINITY];
     let mut row: Vec<f64> = (0..vocabulary).map(|_| rng.choose(&odd)).collect();

@@ -115,7 +115,8 @@ impl Draft {
         ];
         if self.with_slots {
             // Slots that are not the nodes' numbers.
-            let slots: Vec<i32> = (0..nodes as i32).map(|at| 1000 - 3 * at).collect();
+            let top = 1000.max(3 * nodes as i32);
+            let slots: Vec<i32> = (0..nodes as i32).map(|at| top - 3 * at).collect();
             inputs.push(of("slots", &[nodes], &slots));
             outputs.push(output("slot", DType::I32, &[nodes]));
         }
