@@ -4,7 +4,9 @@
 pub(super) mod contract;
 mod draft;
 mod kernels;
+pub(super) mod needles;
 mod odd;
+mod places;
 mod problem;
 mod row;
 

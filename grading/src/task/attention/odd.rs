@@ -34,11 +34,7 @@ impl Draft {
                     }
                 };
                 let at = row * shape.head_size + rng.below(shape.head_size);
-                spots.push(Spot {
-                    tensor,
-                    at,
-                    value: f64::NAN,
-                });
+                spots.push(Spot::nan(tensor, at));
             }
         }
         spots
@@ -46,6 +42,21 @@ impl Draft {
 }
 
 impl Spot {
+    /// NaN in an element of a tensor.
+    pub(in crate::task) fn nan(tensor: &'static str, at: usize) -> Spot {
+        Spot {
+            tensor,
+            at,
+            value: f64::NAN,
+        }
+    }
+
+    /// Which element.
+    #[cfg(test)]
+    pub(in crate::task) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The same with +inf, where that makes scores of ±inf.
     pub(in crate::task) fn infinite(self) -> Spot {
         let value = match self.tensor {

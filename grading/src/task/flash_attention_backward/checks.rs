@@ -2,7 +2,7 @@
 
 use super::cases::{call, drawn, ordinary};
 use crate::submission::Call;
-use crate::task::attention::{Draft, Shape};
+use crate::task::attention::{Draft, Shape, Spot};
 use crate::task::common::{self, Ordinary};
 use crate::task::{Budget, Check, Dims, Kind, Stop, fixed};
 use crate::tensor::DType;
@@ -242,11 +242,16 @@ fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
 /// it, and no others.
 fn spoilt(draft: &mut Draft, d_o: &mut [f64], rng: &mut Rng) -> Call {
     let spots = draft.spots(&["q", "k", "v", "do"], rng);
-    for spot in &spots {
+    spoilt_at(&spots, draft, d_o, rng)
+}
+
+/// The call with NaN of any bits at those places.
+pub(super) fn spoilt_at(spots: &[Spot], draft: &mut Draft, d_o: &mut [f64], rng: &mut Rng) -> Call {
+    for spot in spots {
         spot.put(draft, d_o);
     }
     let mut call = call(draft, d_o);
-    for spot in &spots {
+    for spot in spots {
         spot.vary(&mut call, rng);
     }
     call

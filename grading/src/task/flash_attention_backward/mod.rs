@@ -4,6 +4,7 @@ mod builtin;
 mod cases;
 mod checks;
 mod honest;
+mod needles;
 mod properties;
 mod spec;
 mod traps;
@@ -13,6 +14,7 @@ use super::Task;
 /// The task.
 pub fn task() -> Task {
     let mut checks = checks::checks();
+    checks.extend(needles::checks());
     checks.extend(properties::properties());
     checks.extend(traps::traps());
     Task {

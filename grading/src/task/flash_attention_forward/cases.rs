@@ -13,7 +13,7 @@ use reference::numbers::{Element, Precision};
 pub(super) const TASK: &str = "flash-attention-forward";
 
 /// The call of a draft.
-pub(super) fn call(draft: &Draft) -> Call {
+pub(in crate::task) fn call(draft: &Draft) -> Call {
     let op = match draft.shape.packed {
         true => "forward-packed",
         false => "forward",
