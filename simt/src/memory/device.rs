@@ -3,7 +3,7 @@
 //! Each allocation has address slots of 4 GiB to itself, so that an address which leaves it by
 //! any likely mistake hits nothing. Slots are not reused: use after free is always seen.
 //!
-//! For a launch it is lent: see [`super::region`].
+//! For a launch it is lent, as `memory/region.rs` says.
 
 use super::lines::Lines;
 use super::region::{About, Lent, Region, View, Words};

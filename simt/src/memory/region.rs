@@ -4,7 +4,7 @@
 //! one is a plain move on the host, but a move of one word. While one thread runs them all, words
 //! are cells: nobody else can look, so that a warp's 32 words are moved by the vector units, and an
 //! atomic of the program is a load and a store. Which of the two it is, is settled when the memory
-//! is lent for a launch ([`Device::lend`](super::device::Device::lend)).
+//! is lent for a launch (`Device::own`, `Device::lend`).
 
 use super::Store;
 use super::device::Rights;
