@@ -253,7 +253,7 @@ impl<O: Observer> Here<'_, '_, O> {
         if op.address.base.is_none() {
             uniform(memory, self.warp, op, at, offsets[0]);
         } else {
-            transfer::load(env.arch, memory, self.warp, self.observer, op, at, place);
+            transfer::load_op(env.arch, memory, self.warp, self.observer, op, at, place);
         }
         Ok(())
     }
@@ -292,10 +292,10 @@ impl<O: Observer> Here<'_, '_, O> {
             let mut memory = a;
             match op.access {
                 Access::Load => {
-                    transfer::load(env.arch, &memory, warp, observer, op, here, place);
+                    transfer::load_op(env.arch, &memory, warp, observer, op, here, place);
                 }
                 Access::Store => {
-                    transfer::store(env.arch, &mut memory, warp, observer, op, here, place);
+                    transfer::store_op(env.arch, &mut memory, warp, observer, op, here, place);
                 }
                 Access::Atomic(what) => {
                     atomic::global(memory, warp, observer, op, what, here, place);
@@ -343,8 +343,8 @@ fn small<O: Observer>(
     place: Place<'_>,
 ) {
     match op.access {
-        Access::Load => transfer::load(env.arch, memory, warp, observer, op, at, place),
-        Access::Store => transfer::store(env.arch, memory, warp, observer, op, at, place),
+        Access::Load => transfer::load_op(env.arch, memory, warp, observer, op, at, place),
+        Access::Store => transfer::store_op(env.arch, memory, warp, observer, op, at, place),
         Access::Atomic(what) => {
             atomic::small(memory, warp, observer, op, what, at, place.offsets);
         }

@@ -24,6 +24,8 @@ struct Barrier {
     voters: u32,
     /// Warps of which lanes have arrived, one bit each.
     warps: u32,
+    /// Those of which some lane was missing when others arrived.
+    apart: u32,
     /// Which lanes, of those warps.
     lanes: [u32; WARPS],
 }
@@ -32,6 +34,9 @@ impl Barrier {
     /// Threads that have arrived. The hardware counts whole warps, whatever lanes have exited;
     /// lanes that come apart count one by one until the last has come.
     fn arrived(&self, warps: &[Warp]) -> u32 {
+        if self.apart == 0 {
+            return 32 * self.warps.count_ones();
+        }
         let count = |warp: usize| {
             let (mask, live) = (self.lanes[warp], warps[warp].live);
             if mask & live == live {
@@ -45,7 +50,8 @@ impl Barrier {
 
     /// Notes that lanes of a warp arrive.
     #[inline(always)]
-    fn add(&mut self, warp: u32, mask: u32) {
+    fn add(&mut self, warp: &Warp, mask: u32) {
+        let (missing, warp) = (warp.live & !mask, warp.index);
         let (at, bit) = (warp as usize % WARPS, 1 << (warp % WARPS as u32));
         let before = if self.warps & bit == 0 {
             0
@@ -54,11 +60,12 @@ impl Barrier {
         };
         self.lanes[at] = before | mask;
         self.warps |= bit;
+        self.apart |= if missing == 0 { 0 } else { bit };
     }
 
     /// Ready for the next ones to arrive.
     fn clear(&mut self) {
-        (self.count, self.warps) = (None, 0);
+        (self.count, self.warps, self.apart) = (None, 0, 0);
         (self.truths, self.voters) = (0, 0);
     }
 }
@@ -87,7 +94,7 @@ impl Block {
     /// Notes that lanes of a warp arrive, and that the barrier is to be looked at if these may be
     /// all.
     #[inline(always)]
-    fn enter(&mut self, number: usize, warp: u32, mask: u32) {
+    fn enter(&mut self, number: usize, warp: &Warp, mask: u32) {
         let barrier = &mut self.barriers[number];
         barrier.add(warp, mask);
         let most = 32 * barrier.warps.count_ones();
@@ -362,7 +369,22 @@ impl<O: Observer> NullaryFnOnce for Turns<'_, '_, O> {
 }
 
 /// Lets the lanes of a warp that wait at a barrier go on.
+#[inline(always)]
 fn open(warp: &mut Warp, id: u32, done: &Barrier) {
+    if let [only] = &mut warp.splits[..]
+        && warp.reductions.is_empty()
+    {
+        if only.state == (State::Barrier { id }) {
+            (only.state, only.pc) = (State::Ready, only.pc + 1);
+        }
+        return;
+    }
+    open_parts(warp, id, done);
+}
+
+/// The same of a warp whose lanes are apart, or reduce something.
+#[inline(never)]
+fn open_parts(warp: &mut Warp, id: u32, done: &Barrier) {
     for i in 0..warp.splits.len() {
         if warp.splits[i].state == (State::Barrier { id }) {
             let mask = warp.splits[i].mask;
@@ -418,7 +440,7 @@ pub(crate) fn wait<O: Observer>(
     if O::ACTIVE {
         observer.barrier_arrive(here, warp.live, number, None);
     }
-    block.enter(number as usize, warp.index, here.mask);
+    block.enter(number as usize, warp, here.mask);
     warp.splits[at].state = State::Barrier { id: number };
     true
 }
@@ -443,7 +465,7 @@ pub(crate) fn arrive<O: Observer>(
         observer.barrier_arrive(here, warp.live, number as u32, count);
     }
     block.barriers[number].count = block.barriers[number].count.or(count);
-    block.enter(number, warp.index, here.mask);
+    block.enter(number, warp, here.mask);
     let barrier = &mut block.barriers[number];
     if let BarrierKind::Popc { p, .. } | BarrierKind::Logic { p, .. } = kind {
         let truths = warp.registers.predicates[usize::from(p)] & here.mask;

@@ -38,10 +38,16 @@ pub(crate) fn aligned(
     }
 }
 
+/// Whether `bytes` at each of the places from `low` to `high` lie between `start` and `size`.
+#[inline(always)]
+pub(crate) fn fit((low, high): (u64, u64), bytes: u32, start: u64, size: u64) -> bool {
+    low >= start && high < size && u64::from(bytes) <= size - high
+}
+
 /// Whether `bytes` at `at` lie between `start` and `size`.
 #[inline(always)]
-pub(crate) fn fits(at: u64, bytes: u32, start: u64, size: u64) -> bool {
-    at >= start && at < size && u64::from(bytes) <= size - at
+fn fits(at: u64, bytes: u32, start: u64, size: u64) -> bool {
+    fit((at, at), bytes, start, size)
 }
 
 /// The first lane that is not between `start` and `size`.
@@ -54,9 +60,9 @@ fn outside(
     start: u64,
     size: u64,
 ) -> Option<usize> {
-    if let Some((low, high)) = pattern.ends(mask)
-        && fits(low, bytes, start, size)
-        && fits(high, bytes, start, size)
+    if pattern
+        .ends(mask)
+        .is_some_and(|ends| fit(ends, bytes, start, size))
     {
         return None;
     }
@@ -210,8 +216,14 @@ fn global_fault(env: &Env<'_>, address: u64, bytes: u32, write: bool, lane: u32)
 
 /// Whether `bytes` at an address lie in an allocation.
 #[inline(always)]
-pub(crate) fn holds(a: &Region<'_>, address: u64, bytes: u32) -> bool {
-    a.holds(address.wrapping_sub(a.base), u64::from(bytes))
+fn holds(a: &Region<'_>, address: u64, bytes: u32) -> bool {
+    hold(a, (address, address), bytes)
+}
+
+/// Whether `bytes` at each of the addresses from `low` to `high` lie in an allocation.
+#[inline(always)]
+pub(crate) fn hold(a: &Region<'_>, (low, high): (u64, u64), bytes: u32) -> bool {
+    low >= a.base && a.holds(high - a.base, u64::from(bytes))
 }
 
 /// The allocation an access falls into, and the lanes of `mask` that do.
@@ -230,9 +242,7 @@ pub(crate) fn locate<'e>(
         return Err(global_fault(env, address, bytes, write, lane));
     };
     let holds = |at: u64| holds(a, at, bytes);
-    let whole = pattern
-        .ends(mask)
-        .is_some_and(|(low, high)| holds(low) && holds(high));
+    let whole = pattern.ends(mask).is_some_and(|ends| hold(a, ends, bytes));
     let group = if whole {
         mask
     } else {

@@ -6,11 +6,12 @@
 use super::block::Block;
 use super::fault::{FaultKind, Raised};
 use super::observer::{At, Observer};
-use super::registers::{FULL, LANES};
+use super::registers::{FULL, LANES, Lane};
+use super::shuffle::{self, Shuffle, is_all};
 use super::step::{Env, Flow, bits, spawn};
 use super::warp::{Split, State, Warp};
 use crate::lower::program::{Op, Program};
-use crate::lower::sync::{BarrierKind, Reduce, ShuffleMode, SyncOp, Vote};
+use crate::lower::sync::{BarrierKind, Reduce, SyncOp, Vote};
 
 fn sync_op<'p>(program: &'p Program, split: &Split) -> Option<&'p SyncOp> {
     match program.code[split.pc as usize].op {
@@ -80,17 +81,7 @@ pub(crate) fn arrive<O: Observer>(
         return Ok(Flow::Next);
     };
     let masks = warp.registers.narrow(plane);
-    let first = here.mask.trailing_zeros() as usize;
-    let member = masks[first];
-    let alone = warp.splits.len() == 1 && member & warp.live & !here.mask == 0;
-    if alone && !env.schedule.explore && bits(here.mask).all(|lane| masks[lane] == member) {
-        // No lane is anywhere else, so the group stays as it is.
-        if O::ACTIVE {
-            observer.warp_sync(here, &op, member, warp.live);
-        }
-        execute(warp, observer, here, op, member);
-        return Ok(Flow::Next);
-    }
+    let member = masks[here.mask.trailing_zeros() as usize % LANES];
     let same = bits(here.mask)
         .filter(|l| masks[*l] == member)
         .fold(0, |m, l| m | 1 << l);
@@ -157,41 +148,70 @@ pub(crate) fn arrive<O: Observer>(
     if O::ACTIVE {
         observer.warp_sync(now, &op, member, warp.live);
     }
-    execute(warp, observer, now, op, member);
+    execute(warp, observer, now, &op, member);
     Ok(Flow::Choose)
 }
 
-fn execute<O: Observer>(warp: &mut Warp, observer: &mut O, at: At, op: SyncOp, member: u32) {
-    let lanes = at.mask;
-    match op {
-        SyncOp::Shuffle {
-            mode,
-            d,
-            p,
-            a,
-            b,
-            c,
-            ..
-        } => {
-            let (values, offsets, controls) = (
-                *warp.registers.narrow(a),
-                *warp.registers.narrow(b),
-                *warp.registers.narrow(c),
-            );
-            let (source, valid) = sources(mode, lanes, &offsets, &controls);
-            if O::ACTIVE {
-                observer.shuffle(at, &op, &source, member);
-            }
-            let out = warp.registers.narrow_mut(d);
-            if lanes == FULL {
-                *out = source.map(|from| values[usize::from(from) % LANES]);
-            } else {
-                bits(lanes).for_each(|lane| out[lane] = values[usize::from(source[lane])]);
-            }
-            if let Some(p) = p {
-                set_predicate(warp, p, lanes, valid);
-            }
-        }
+/// What waits for nobody: all lanes that there are have come at once. Whether it was that, and
+/// then it is done and the group stays as it is.
+#[inline(always)]
+pub(crate) fn at_once<O: Observer>(
+    env: &Env<'_>,
+    warp: &mut Warp,
+    observer: &mut O,
+    here: At,
+    op: &SyncOp,
+) -> bool {
+    let Some(plane) = op.mask() else {
+        return false;
+    };
+    let masks = warp.registers.narrow(plane);
+    let member = masks[here.mask.trailing_zeros() as usize % LANES];
+    let agreed = if here.mask == FULL {
+        is_all(masks, member)
+    } else {
+        bits(here.mask).all(|lane| masks[lane] == member)
+    };
+    let alone = warp.splits.len() == 1 && member & warp.live & !here.mask == 0;
+    if !agreed || !alone || env.schedule.explore {
+        return false;
+    }
+    if O::ACTIVE {
+        observer.warp_sync(here, op, member, warp.live);
+    }
+    execute(warp, observer, here, op, member);
+    true
+}
+
+#[inline(always)]
+fn execute<O: Observer>(warp: &mut Warp, observer: &mut O, at: At, op: &SyncOp, member: u32) {
+    let SyncOp::Shuffle {
+        mode,
+        d,
+        p,
+        a,
+        b,
+        c,
+        ..
+    } = *op
+    else {
+        return decide(warp, at.mask, op);
+    };
+    let operands = Shuffle {
+        mode,
+        d,
+        p,
+        a,
+        b,
+        c,
+    };
+    shuffle::execute(&mut warp.registers, observer, at, op, operands, member);
+}
+
+/// What the lanes find together.
+#[inline(never)]
+fn decide(warp: &mut Warp, lanes: u32, op: &SyncOp) {
+    match *op {
         SyncOp::Vote { vote, d, p, .. } => {
             let ballot = warp.registers.predicates[usize::from(p)] & lanes;
             match vote {
@@ -262,8 +282,7 @@ fn all_if(condition: bool) -> u32 {
 }
 
 fn set_all(warp: &mut Warp, d: u16, lanes: u32, value: u32) {
-    let out = warp.registers.narrow_mut(d);
-    bits(lanes).for_each(|lane| out[lane] = value);
+    u32::write(&mut warp.registers, d, lanes, [value; LANES]);
 }
 
 pub(crate) fn set_predicate(warp: &mut Warp, d: u16, lanes: u32, value: u32) {
@@ -281,60 +300,6 @@ fn reduce(op: Reduce, signed: bool, x: u32, y: u32) -> u32 {
         Reduce::Max if signed => (x as i32).max(y as i32) as u32,
         Reduce::Min => x.min(y),
         Reduce::Max => x.max(y),
-    }
-}
-
-/// The lanes read, and of which lanes they lie in the segment.
-fn sources(
-    mode: ShuffleMode,
-    lanes: u32,
-    offsets: &[u32; LANES],
-    controls: &[u32; LANES],
-) -> ([u8; LANES], u32) {
-    let (offset, control) = (offsets[0], controls[0]);
-    let same = offsets.iter().all(|o| *o == offset) & controls.iter().all(|c| *c == control);
-    if same && lanes == FULL && control & 0x1f1f == 31 {
-        // One segment of the whole warp.
-        let offset = (offset & 31) as u8;
-        match mode {
-            ShuffleMode::Index => return ([offset; LANES], FULL),
-            ShuffleMode::Butterfly => {
-                return (std::array::from_fn(|lane| lane as u8 ^ offset), FULL);
-            }
-            _ => {}
-        }
-    }
-    let mut source = [0u8; LANES];
-    let mut valid = 0u32;
-    for lane in bits(lanes) {
-        let (from, inside) = shuffle_source(mode, lane as u32, offsets[lane], controls[lane]);
-        source[lane] = from as u8;
-        valid |= u32::from(inside) << lane;
-    }
-    (source, valid)
-}
-
-/// The lane read and whether it lies in the segment (PTX manual, `shfl.sync`).
-fn shuffle_source(mode: ShuffleMode, lane: u32, b: u32, c: u32) -> (u32, bool) {
-    let (offset, clamp, segment) = (b & 31, c & 31, c >> 8 & 31);
-    let max = (lane & segment) | (clamp & !segment);
-    let min = lane & segment;
-    let (from, inside) = match mode {
-        ShuffleMode::Up => {
-            let from = lane.wrapping_sub(offset);
-            (from, from as i32 >= max as i32)
-        }
-        ShuffleMode::Down => (lane + offset, lane + offset <= max),
-        ShuffleMode::Butterfly => (lane ^ offset, lane ^ offset <= max),
-        ShuffleMode::Index => {
-            let from = min | (offset & !segment);
-            (from, from <= max)
-        }
-    };
-    if inside {
-        (from & 31, true)
-    } else {
-        (lane, false)
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod observer;
 pub(crate) mod pattern;
 pub mod registers;
 mod regular;
+mod shuffle;
 pub(crate) mod step;
 pub(crate) mod straight;
 mod tensor;

@@ -5,6 +5,7 @@
 use super::registers::{FULL, LANES, Registers};
 use super::warp::Warp;
 use crate::lower::program::{Address, Reg};
+use std::hint::black_box;
 
 /// One address a lane. Those of lanes outside the mask hold anything.
 pub(crate) type Addresses = [u64; LANES];
@@ -28,22 +29,30 @@ const WIDEST: u64 = 1 << 32;
 
 /// What addresses are computed in.
 trait Bits: Copy + Into<u64> {
-    fn less(self, other: Self) -> Self;
-    fn shifted(self, by: u32) -> Self;
+    /// How much more the next is, if that is a number of 32 bits.
+    fn step(self, next: Self) -> Option<u32>;
+    /// The one so many steps on, which may wrap around.
+    fn on(self, step: u32, steps: u32) -> Self;
+    fn differing(self, other: Self) -> Self;
     fn or(self, other: Self) -> Self;
 }
 
 macro_rules! bits {
-    ($($t:ty),*) => {$(
+    ($($t:ty, $step:expr);*) => {$(
         impl Bits for $t {
             #[inline(always)]
-            fn less(self, other: Self) -> Self {
-                self.wrapping_sub(other)
+            fn step(self, next: Self) -> Option<u32> {
+                $step(next.wrapping_sub(self))
             }
 
             #[inline(always)]
-            fn shifted(self, by: u32) -> Self {
-                self << by
+            fn on(self, step: u32, steps: u32) -> Self {
+                self.wrapping_add(Self::from(step).wrapping_mul(Self::from(steps)))
+            }
+
+            #[inline(always)]
+            fn differing(self, other: Self) -> Self {
+                self ^ other
             }
 
             #[inline(always)]
@@ -53,7 +62,18 @@ macro_rules! bits {
         }
     )*};
 }
-bits!(u32, u64);
+bits!(u32, Some; u64, |step| u32::try_from(step).ok());
+
+/// The number of each lane.
+static LANE: [u32; LANES] = {
+    let mut all = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        all[lane] = lane as u32;
+        lane += 1;
+    }
+    all
+};
 
 /// Whether steps are too wide, or wrap around between the first and the last lane.
 #[inline(always)]
@@ -74,8 +94,10 @@ impl Pattern {
     #[inline(always)]
     fn of_lanes<T: Bits>(lanes: &[T; LANES], offset: u64, mask: u32) -> Self {
         let at = |lane: u32| -> u64 { lanes[lane as usize % LANES].into() };
-        if mask == FULL {
-            return Self::of_warp(lanes, offset);
+        if mask == FULL
+            && let Some(step) = lanes[0].step(lanes[1])
+        {
+            return Self::of_warp(lanes, step, offset);
         }
         let first = mask.trailing_zeros();
         let rest = mask & mask.wrapping_sub(1);
@@ -107,20 +129,18 @@ impl Pattern {
         }
     }
 
-    /// The same of a whole warp, where no lane needs to be left out: each half of the lanes is as
-    /// far from the other half as it must be, and so on. No lane has a constant of its own, and
-    /// what the vector units read begins where it was written.
+    /// The same of a whole warp, where no lane needs to be left out, and whose steps are small or,
+    /// in 32 bits, perhaps negative.
     #[inline(always)]
-    fn of_warp<T: Bits>(lanes: &[T; LANES], offset: u64) -> Self {
-        let step = lanes[1].less(lanes[0]);
-        let differ = |log: u32| {
-            let (low, high) = lanes[..2 << log].split_at(1 << log);
-            let pairs = low.iter().zip(high);
-            pairs.fold(step.less(step), |all, (low, high)| {
-                all.or(high.less(*low).less(step.shifted(log)))
-            })
-        };
-        let differs = differ(4).or(differ(3)).or(differ(2)).or(differ(1));
+    fn of_warp<T: Bits>(lanes: &[T; LANES], step: u32, offset: u64) -> Self {
+        // A compiler that knew the numbers would find a way of its own for each lane, and no two
+        // lanes would share a vector.
+        let (origin, step, number) = black_box((lanes[0], step, &LANE));
+        let zero = origin.differing(origin);
+        let each = lanes.iter().zip(number);
+        let differs = each.fold(zero, |all, (lane, number)| {
+            all.or(lane.differing(origin.on(step, *number)))
+        });
         let [first, second, last] = [0, 1, 31].map(|lane: usize| -> u64 { lanes[lane].into() });
         let stride = second.wrapping_sub(first);
         // Narrow lanes are compared as such: between the ends they may not have wrapped.

@@ -11,12 +11,12 @@
 
 use super::access::window_of;
 use super::block::Block;
-use super::bounds::{fits, holds};
+use super::bounds::{fit, hold};
 use super::observer::{AccessEvent, At, Observer};
-use super::pattern::Pattern;
+use super::pattern::{Addresses, Pattern};
 use super::registers::{LANES, Registers};
 use super::step::Env;
-use super::transfer::{self, Place};
+use super::transfer::{self, Place, Transfer};
 use super::warp::Warp;
 use crate::lower::form::Form;
 use crate::lower::program::{Access, MemoryOp};
@@ -68,9 +68,9 @@ fn find<'e>(
     }
     match space {
         Space::Shared => {
-            let (low, high) = (low - window, high - window);
+            let ends = (low - window, high - window);
             let (start, size) = (crate::lower::SHARED_START, shared_bytes as u64);
-            let inside = fits(low, bytes, start, size) && fits(high, bytes, start, size);
+            let inside = fit(ends, bytes, start, size);
             inside.then_some(Target {
                 allocation: None,
                 pattern: pattern.less(window),
@@ -78,7 +78,7 @@ fn find<'e>(
         }
         Space::Global => {
             let a = env.device.near(low)?;
-            let inside = holds(a, low, bytes) && holds(a, high, bytes);
+            let inside = hold(a, (low, high), bytes);
             let forbidden = a.freed || write && a.rights == Rights::ReadOnly;
             (inside && !forbidden).then_some(Target {
                 allocation: Some(a),
@@ -88,6 +88,9 @@ fn find<'e>(
         _ => None,
     }
 }
+
+/// The lanes of whoever looks at none.
+const NOWHERE: &Addresses = &[0; LANES];
 
 /// Executes an access if it is regular; whether it did.
 #[inline(always)]
@@ -108,11 +111,14 @@ pub(crate) fn execute<O: Observer>(
         pattern,
     } = target;
     // Observers alone look at each lane.
-    let mut offsets = [0; LANES];
+    let mut each;
+    let mut offsets = NOWHERE;
     if O::ACTIVE {
-        for (lane, offset) in offsets.iter_mut().enumerate() {
+        each = [0; LANES];
+        for (lane, offset) in each.iter_mut().enumerate() {
             *offset = pattern.at(lane).unwrap_or_default();
         }
+        offsets = &each;
         let space = match allocation {
             Some(_) => Space::Global,
             None => Space::Shared,
@@ -121,7 +127,7 @@ pub(crate) fn execute<O: Observer>(
             at,
             op,
             space,
-            offsets: &offsets,
+            offsets,
             pattern,
             allocation,
             bytes: form.bytes,
@@ -130,17 +136,24 @@ pub(crate) fn execute<O: Observer>(
         });
     }
     let place = Place {
-        offsets: &offsets,
+        offsets,
         base: 0,
         pattern,
         mask: at.mask,
     };
+    let transfer = Transfer {
+        arch: env.arch,
+        op,
+        form,
+        at,
+        place,
+    };
     let shared = &mut block.shared;
     match (form.access, allocation) {
-        (Access::Load, None) => transfer::load_here(shared, warp, observer, op, form, at, place),
-        (Access::Load, Some(m)) => transfer::load_here(&m, warp, observer, op, form, at, place),
-        (_, None) => transfer::store_here(shared, warp, observer, op, form, at, place),
-        (_, Some(mut m)) => transfer::store_here(&mut m, warp, observer, op, form, at, place),
+        (Access::Load, None) => transfer::load(shared, warp, observer, transfer),
+        (Access::Load, Some(m)) => transfer::load(&m, warp, observer, transfer),
+        (_, None) => transfer::store(shared, warp, observer, transfer),
+        (_, Some(mut m)) => transfer::store(&mut m, warp, observer, transfer),
     }
     true
 }

@@ -157,7 +157,7 @@ pub(crate) fn run<O: Observer>(
         } else {
             u32::MAX
         };
-        let ran = group(Group {
+        let (ran, waits) = group(Group {
             env,
             block,
             warp,
@@ -168,6 +168,9 @@ pub(crate) fn run<O: Observer>(
         })?;
         warp.steps += u64::from(ran);
         left = left.saturating_sub(ran.max(1));
+        if waits && !others {
+            break;
+        }
         if left == 0 || (fair && ran >= FAIR) {
             warp.rotate = warp.splits.len() > 1;
         }
@@ -186,8 +189,20 @@ struct Group<'a, 'e, O> {
     meet: u32,
 }
 
+/// The lanes of a warp that run an instruction: told again in each place that asks, as most do not.
 #[inline(always)]
-fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
+fn here(block: &Block, warp: &Warp, pc: u32, mask: u32) -> At {
+    At {
+        block: block.index,
+        warp: warp.index,
+        pc,
+        mask,
+    }
+}
+
+/// How many instructions it ran, and whether all of it now waits for other warps.
+#[inline(always)]
+fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<(u32, bool), (Raised, u32)> {
     let Group {
         env,
         block,
@@ -215,15 +230,9 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
         if straight_count > 0 {
             let code = &program.code[pc as usize..(pc + straight_count) as usize];
             if O::ACTIVE {
-                let here = At {
-                    block: block.index,
-                    warp: warp.index,
-                    pc,
-                    mask: warp.guarded(code[0].guard, mask),
-                };
+                let lanes = warp.guarded(code[0].guard, mask);
+                let here = here(block, warp, pc, lanes);
                 observer.straight(program, here, straight_count, &warp.registers);
-            }
-            if O::ACTIVE {
                 straight::run(env.arch, code, mask, &mut warp.registers);
             } else {
                 straight::here(code, mask, &mut warp.registers);
@@ -234,43 +243,31 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
             let inst = program.code[pc as usize];
             let lanes = warp.guarded(inst.guard, mask);
             ran += 1;
+            if O::ACTIVE {
+                let here = here(block, warp, pc, lanes);
+                observer.instruction(program, here, &warp.registers);
+            }
             if lanes == 0 {
-                if O::ACTIVE {
-                    let here = At {
-                        block: block.index,
-                        warp: warp.index,
-                        pc,
-                        mask: 0,
-                    };
-                    observer.instruction(program, here, &warp.registers);
-                    if matches!(inst.op, Op::Branch { .. }) {
-                        observer.branch(At { mask, ..here }, 0);
-                    }
+                if O::ACTIVE && matches!(inst.op, Op::Branch { .. }) {
+                    observer.branch(here(block, warp, pc, mask), 0);
                 }
                 pc += 1;
             } else {
-                let here = At {
-                    block: block.index,
-                    warp: warp.index,
-                    pc,
-                    mask: lanes,
-                };
-                if O::ACTIVE {
-                    observer.instruction(program, here, &warp.registers);
-                }
                 match inst.op {
                     Op::Memory(index) => {
                         let op = &program.memory[index as usize];
                         let form = &program.forms[index as usize];
-                        if !regular::execute(env, block, warp, observer, (op, form), here) {
-                            access::execute(env, block, warp, observer, op, here)
+                        let at = here(block, warp, pc, lanes);
+                        if !regular::execute(env, block, warp, observer, (op, form), at) {
+                            let at = here(block, warp, pc, lanes);
+                            access::execute(env, block, warp, observer, op, at)
                                 .map_err(|raised| (raised, pc))?;
                         }
                         pc += 1;
                     }
                     Op::Branch { target } if lanes == mask => {
                         if O::ACTIVE && inst.guard.parts().is_some() {
-                            observer.branch(At { mask, ..here }, lanes);
+                            observer.branch(here(block, warp, pc, mask), lanes);
                         }
                         pc = target;
                     }
@@ -281,12 +278,24 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
                                 warp,
                                 observer,
                                 at,
-                                here,
+                                here(block, warp, pc, lanes),
                                 &program.syncs[index as usize],
                             ) =>
                     {
                         stop(warp, pc, ran);
-                        return Ok(ran);
+                        return Ok((ran, true));
+                    }
+                    Op::Sync(index)
+                        if lanes == mask
+                            && collective::at_once(
+                                env,
+                                warp,
+                                observer,
+                                here(block, warp, pc, lanes),
+                                &program.syncs[index as usize],
+                            ) =>
+                    {
+                        pc += 1;
                     }
                     Op::Call { target, link } if lanes == mask => {
                         misc::set_link(warp, link, lanes, pc + 1);
@@ -294,9 +303,10 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
                     }
                     _ => {
                         stop(warp, pc, ran);
+                        let here = here(block, warp, pc, lanes);
                         match other(env, block, warp, observer, at, here) {
                             Ok(Flow::Next) => pc += 1,
-                            Ok(Flow::Choose) => return Ok(ran),
+                            Ok(Flow::Choose) => return Ok((ran, false)),
                             Err(raised) => return Err((raised, pc)),
                         }
                     }
@@ -306,7 +316,7 @@ fn group<O: Observer>(group: Group<'_, '_, O>) -> Result<u32, (Raised, u32)> {
         // Mostly nobody waits to be met.
         if ran >= quantum || meet != u32::MAX && program.priority[pc as usize] >= meet {
             stop(warp, pc, ran);
-            return Ok(ran);
+            return Ok((ran, false));
         }
     }
 }

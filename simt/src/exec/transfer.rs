@@ -7,7 +7,7 @@
 use super::misc::{get, set};
 use super::observer::{At, Known, Observer};
 use super::pattern::{Addresses, Pattern};
-use super::registers::{FULL, LANES, Registers};
+use super::registers::{FULL, LANES, Registers, blend};
 use super::step::bits;
 use super::warp::Warp;
 use crate::lower::form::{Form, WORDS};
@@ -45,56 +45,16 @@ struct LoadWords<'a, M> {
 }
 
 impl<M: Store> LoadWords<'_, M> {
+    /// Those of regular lanes here, others elsewhere.
     #[inline(always)]
-    fn run(self) {
-        match self.form.words {
-            1 => self.load::<1>(),
-            2 => self.load::<2>(),
-            4 => self.load::<4>(),
-            _ => self.load::<8>(),
-        }
-    }
-
-    #[inline(always)]
-    fn load<const W: usize>(self) {
+    fn load<const W: usize>(self, arch: Arch) {
         let Place { pattern, mask, .. } = self.place;
         if let Some(at) = pattern.uniform() {
-            return self.spread::<W>(at);
-        }
-        if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
-            return self.deal::<W>(at);
-        }
-        let mut lanes = [[0u32; W]; LANES];
-        if mask == FULL {
-            for (lane, words) in lanes.iter_mut().enumerate() {
-                *words = self.memory.load_words(self.place.of(lane));
-            }
+            self.spread::<W>(at);
+        } else if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
+            self.deal::<W>(at);
         } else {
-            for lane in bits(mask) {
-                lanes[lane] = self.memory.load_words(self.place.of(lane));
-            }
-        }
-        if self.form.wide() {
-            for k in (0..W).step_by(2) {
-                let mut values = [0; LANES];
-                for i in 0..LANES {
-                    let high = lanes[i][(k + 1) % W];
-                    values[i] = u64::from(lanes[i][k]) | u64::from(high) << 32;
-                }
-                keep(
-                    self.registers.wide_mut(self.form.planes[k % WORDS]),
-                    mask,
-                    values,
-                );
-            }
-        } else {
-            for (k, plane) in self.form.planes.iter().take(W).enumerate() {
-                let mut values = [0; LANES];
-                for i in 0..LANES {
-                    values[i] = lanes[i][k];
-                }
-                keep(self.registers.narrow_mut(*plane), mask, values);
-            }
+            self.gathered::<W>(arch);
         }
     }
 
@@ -107,12 +67,12 @@ impl<M: Store> LoadWords<'_, M> {
             for k in (0..W).step_by(2) {
                 let value = u64::from(one[k]) | u64::from(one[(k + 1) % W]) << 32;
                 let to = self.registers.wide_mut(planes[k % WORDS]);
-                keep(to, mask, [value; LANES]);
+                blend(to, mask, [value; LANES]);
             }
         } else {
             for k in 0..W {
                 let to = self.registers.narrow_mut(planes[k % WORDS]);
-                keep(to, mask, [one[k]; LANES]);
+                blend(to, mask, [one[k]; LANES]);
             }
         }
     }
@@ -133,17 +93,56 @@ impl<M: Store> LoadWords<'_, M> {
             }
         }
     }
+
+    /// Lane by lane. Out of the way of the others: what this keeps at hand they would have to make
+    /// room for.
+    #[inline(never)]
+    fn gathered<const W: usize>(self, arch: Arch) {
+        arch.dispatch(Gathered::<M, W>(self));
+    }
 }
 
-#[inline(always)]
-fn keep<T: Copy>(old: &mut [T; LANES], mask: u32, new: [T; LANES]) {
-    if mask == FULL {
-        *old = new;
-    } else {
-        for i in 0..LANES {
-            // Both are read, or it becomes a choice of where to read from, lane by lane.
-            let (before, after) = (old[i], new[i]);
-            old[i] = if mask >> i & 1 != 0 { after } else { before };
+struct Gathered<'a, M, const W: usize>(LoadWords<'a, M>);
+
+impl<M: Store, const W: usize> NullaryFnOnce for Gathered<'_, M, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let LoadWords {
+            memory,
+            registers,
+            form,
+            place,
+        } = self.0;
+        let mask = place.mask;
+        let mut lanes = [[0u32; W]; LANES];
+        if mask == FULL {
+            for (lane, words) in lanes.iter_mut().enumerate() {
+                *words = memory.load_words(place.of(lane));
+            }
+        } else {
+            for lane in bits(mask) {
+                lanes[lane] = memory.load_words(place.of(lane));
+            }
+        }
+        if form.wide() {
+            for k in (0..W).step_by(2) {
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    let high = lanes[i][(k + 1) % W];
+                    values[i] = u64::from(lanes[i][k]) | u64::from(high) << 32;
+                }
+                blend(registers.wide_mut(form.planes[k % WORDS]), mask, values);
+            }
+        } else {
+            for (k, plane) in form.planes.iter().take(W).enumerate() {
+                let mut values = [0; LANES];
+                for i in 0..LANES {
+                    values[i] = lanes[i][k];
+                }
+                blend(registers.narrow_mut(*plane), mask, values);
+            }
         }
     }
 }
@@ -157,30 +156,46 @@ struct StoreWords<'a, M> {
 }
 
 impl<M: Store> StoreWords<'_, M> {
+    /// Those of a plane to consecutive words here, others elsewhere.
     #[inline(always)]
-    fn run(self) {
-        match self.form.words {
-            1 => self.store::<1>(),
-            2 => self.store::<2>(),
-            4 => self.store::<4>(),
-            _ => self.store::<8>(),
-        }
-    }
-
-    #[inline(always)]
-    fn store<const W: usize>(self) {
+    fn store<const W: usize>(self, arch: Arch) {
         let Place { pattern, mask, .. } = self.place;
-        let planes = &self.form.planes;
         if W == 1
             && let Some(at) = pattern.contiguous(mask, 4)
         {
-            let values = self.registers.narrow(planes[0]);
-            return self.memory.store_words(at, values);
+            let values = self.registers.narrow(self.form.planes[0]);
+            self.memory.store_words(at, values);
+        } else {
+            self.dealt::<W>(arch);
         }
+    }
+
+    /// Lane by lane, or the words of all lanes in turn.
+    #[inline(never)]
+    fn dealt<const W: usize>(self, arch: Arch) {
+        arch.dispatch(Dealt::<M, W>(self));
+    }
+}
+
+struct Dealt<'a, M, const W: usize>(StoreWords<'a, M>);
+
+impl<M: Store, const W: usize> NullaryFnOnce for Dealt<'_, M, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let StoreWords {
+            memory,
+            registers,
+            form,
+            place,
+        } = self.0;
+        let Place { pattern, mask, .. } = place;
+        let planes = &form.planes;
         let mut lanes = [[0u32; W]; LANES];
-        if self.form.wide() {
+        if form.wide() {
             for k in (0..W).step_by(2) {
-                let values = self.registers.wide(planes[k % WORDS]);
+                let values = registers.wide(planes[k % WORDS]);
                 for i in 0..LANES {
                     lanes[i][k] = values[i] as u32;
                     lanes[i][(k + 1) % W] = (values[i] >> 32) as u32;
@@ -188,21 +203,21 @@ impl<M: Store> StoreWords<'_, M> {
             }
         } else {
             for k in 0..W {
-                let values = self.registers.narrow(planes[k % WORDS]);
+                let values = registers.narrow(planes[k % WORDS]);
                 for i in 0..LANES {
                     lanes[i][k] = values[i];
                 }
             }
         }
         if let Some(at) = pattern.contiguous(mask, 4 * W as u32) {
-            self.memory.store_lanes(at, &lanes);
+            memory.store_lanes(at, &lanes);
         } else if let Some(at) = pattern.uniform() {
             // Of several writes to one place the last lane's stays.
             let last = 31 - mask.leading_zeros();
-            self.memory.store_words(at, &lanes[last as usize % LANES]);
+            memory.store_words(at, &lanes[last as usize % LANES]);
         } else {
             for lane in bits(mask) {
-                self.memory.store_words(self.place.of(lane), &lanes[lane]);
+                memory.store_words(place.of(lane), &lanes[lane]);
             }
         }
     }
@@ -210,7 +225,7 @@ impl<M: Store> StoreWords<'_, M> {
 
 /// Whether everything that the lanes access was written.
 #[inline(always)]
-fn all_written<M: Store>(memory: &M, place: Place<'_>, bytes: u32) -> bool {
+fn all_written<M: Store>(memory: &M, place: &Place<'_>, bytes: u32) -> bool {
     if memory.all_written() {
         return true;
     }
@@ -219,27 +234,85 @@ fn all_written<M: Store>(memory: &M, place: Place<'_>, bytes: u32) -> bool {
     } else if let Some(at) = place.pattern.uniform() {
         memory.written_range(at, u64::from(bytes))
     } else {
-        bits(place.mask).all(|lane| memory.written_range(place.of(lane), u64::from(bytes)))
+        each_written(memory, *place, bytes)
     }
+}
+
+#[inline(never)]
+fn each_written<M: Store>(memory: &M, place: Place<'_>, bytes: u32) -> bool {
+    bits(place.mask).all(|lane| memory.written_range(place.of(lane), u64::from(bytes)))
 }
 
 /// Notes that everything that the lanes access is written.
 #[inline(always)]
-fn mark_all<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
+fn mark_all<M: Store>(memory: &mut M, place: &Place<'_>, bytes: u32) {
     if let Some(at) = place.pattern.contiguous(place.mask, bytes) {
         memory.mark_range(at, LANES as u64 * u64::from(bytes));
     } else if let Some(at) = place.pattern.uniform() {
         memory.mark_range(at, u64::from(bytes));
     } else {
-        for lane in bits(place.mask) {
-            memory.mark_range(place.of(lane), u64::from(bytes));
-        }
+        mark_each(memory, *place, bytes);
     }
 }
 
-/// Loads into registers.
 #[inline(never)]
+fn mark_each<M: Store>(memory: &mut M, place: Place<'_>, bytes: u32) {
+    for lane in bits(place.mask) {
+        memory.mark_range(place.of(lane), u64::from(bytes));
+    }
+}
+
+/// A load or store whose lanes are found and allowed, on its way.
+#[derive(Clone, Copy)]
+pub(crate) struct Transfer<'a> {
+    pub(crate) arch: Arch,
+    pub(crate) op: &'a MemoryOp,
+    pub(crate) form: &'a Form,
+    pub(crate) at: At,
+    pub(crate) place: Place<'a>,
+}
+
+/// Loads into registers.
+#[inline(always)]
 pub(crate) fn load<M: Store, O: Observer>(
+    memory: &M,
+    warp: &mut Warp,
+    observer: &mut O,
+    transfer: Transfer<'_>,
+) {
+    let Transfer {
+        arch,
+        op,
+        form,
+        at,
+        place,
+    } = transfer;
+    let words = LoadWords {
+        memory,
+        registers: &mut warp.registers,
+        form,
+        place,
+    };
+    match form.words {
+        0 => load_lanes(memory, warp, op, place),
+        1 => words.load::<1>(arch),
+        2 => words.load::<2>(arch),
+        4 => words.load::<4>(arch),
+        _ => words.load::<8>(arch),
+    }
+    if !O::ACTIVE {
+        return;
+    }
+    if all_written(memory, &place, form.bytes) {
+        observer.loaded_whole(at, op);
+    } else {
+        loaded_parts(memory, observer, op, at, place);
+    }
+}
+
+/// The same for an operation of which no form is at hand.
+#[inline(never)]
+pub(crate) fn load_op<M: Store, O: Observer>(
     arch: Arch,
     memory: &M,
     warp: &mut Warp,
@@ -248,76 +321,15 @@ pub(crate) fn load<M: Store, O: Observer>(
     at: At,
     place: Place<'_>,
 ) {
-    arch.dispatch(Loading {
-        memory,
-        warp,
-        observer,
+    let form = &Form::of(op);
+    let transfer = Transfer {
+        arch,
         op,
+        form,
         at,
         place,
-    });
-}
-
-struct Loading<'a, M, O> {
-    memory: &'a M,
-    warp: &'a mut Warp,
-    observer: &'a mut O,
-    op: &'a MemoryOp,
-    at: At,
-    place: Place<'a>,
-}
-
-impl<M: Store, O: Observer> NullaryFnOnce for Loading<'_, M, O> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Loading {
-            memory,
-            warp,
-            observer,
-            op,
-            at,
-            place,
-        } = self;
-        load_here(memory, warp, observer, op, &Form::of(op), at, place);
-    }
-}
-
-/// As [`load`], where the vector units are chosen already, and the form is known.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the state of the machine, passed down once"
-)]
-#[inline(always)]
-pub(crate) fn load_here<M: Store, O: Observer>(
-    memory: &M,
-    warp: &mut Warp,
-    observer: &mut O,
-    op: &MemoryOp,
-    form: &Form,
-    at: At,
-    place: Place<'_>,
-) {
-    if form.words > 0 {
-        let load = LoadWords {
-            memory,
-            registers: &mut warp.registers,
-            form,
-            place,
-        };
-        load.run();
-    } else {
-        load_lanes(memory, warp, op, place);
-    }
-    if !O::ACTIVE {
-        return;
-    }
-    if all_written(memory, place, form.bytes) {
-        observer.loaded_whole(at, op);
-    } else {
-        loaded_parts(memory, observer, op, at, place);
-    }
+    };
+    load(memory, warp, observer, transfer);
 }
 
 /// Shows what of loaded values was ever written.
@@ -379,8 +391,51 @@ fn load_lanes<M: Store>(memory: &M, warp: &mut Warp, op: &MemoryOp, place: Place
 }
 
 /// Stores registers.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn store<M: Store, O: Observer>(
+    memory: &mut M,
+    warp: &Warp,
+    observer: &mut O,
+    transfer: Transfer<'_>,
+) {
+    let Transfer {
+        arch,
+        op,
+        form,
+        at,
+        place,
+    } = transfer;
+    if form.words == 0 {
+        store_lanes(memory, warp, op, place);
+    } else {
+        let words = StoreWords {
+            memory,
+            registers: &warp.registers,
+            form,
+            place,
+        };
+        match form.words {
+            1 => words.store::<1>(arch),
+            2 => words.store::<2>(arch),
+            4 => words.store::<4>(arch),
+            _ => words.store::<8>(arch),
+        }
+    }
+    if O::ACTIVE && !observer.stores_whole(at, op) {
+        store_known(memory, observer, op, at, place);
+    } else if (O::ACTIVE || M::ALWAYS_MARKED) && !memory.all_written() {
+        // A sink among the registers of a store leaves its bytes alone.
+        if form.words > 0 || op.registers.iter().all(Option::is_some) {
+            mark_all(memory, &place, form.bytes);
+        } else {
+            mark_registers(memory, op, place);
+        }
+    }
+}
+
+/// The same for an operation of which no form is at hand.
+#[inline(never)]
+pub(crate) fn store_op<M: Store, O: Observer>(
     arch: Arch,
     memory: &mut M,
     warp: &Warp,
@@ -389,78 +444,15 @@ pub(crate) fn store<M: Store, O: Observer>(
     at: At,
     place: Place<'_>,
 ) {
-    arch.dispatch(Storing {
-        memory,
-        warp,
-        observer,
+    let form = &Form::of(op);
+    let transfer = Transfer {
+        arch,
         op,
+        form,
         at,
         place,
-    });
-}
-
-struct Storing<'a, M, O> {
-    memory: &'a mut M,
-    warp: &'a Warp,
-    observer: &'a mut O,
-    op: &'a MemoryOp,
-    at: At,
-    place: Place<'a>,
-}
-
-impl<M: Store, O: Observer> NullaryFnOnce for Storing<'_, M, O> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Storing {
-            memory,
-            warp,
-            observer,
-            op,
-            at,
-            place,
-        } = self;
-        store_here(memory, warp, observer, op, &Form::of(op), at, place);
-    }
-}
-
-/// As [`store`], where the vector units are chosen already, and the form is known.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the state of the machine, passed down once"
-)]
-#[inline(always)]
-pub(crate) fn store_here<M: Store, O: Observer>(
-    memory: &mut M,
-    warp: &Warp,
-    observer: &mut O,
-    op: &MemoryOp,
-    form: &Form,
-    at: At,
-    place: Place<'_>,
-) {
-    if form.words > 0 {
-        let store = StoreWords {
-            memory,
-            registers: &warp.registers,
-            form,
-            place,
-        };
-        store.run();
-    } else {
-        store_lanes(memory, warp, op, place);
-    }
-    if O::ACTIVE && !observer.stores_whole(at, op) {
-        store_known(memory, observer, op, at, place);
-    } else if (O::ACTIVE || M::ALWAYS_MARKED) && !memory.all_written() {
-        // A sink among the registers of a store leaves its bytes alone.
-        if form.words > 0 || op.registers.iter().all(Option::is_some) {
-            mark_all(memory, place, form.bytes);
-        } else {
-            mark_registers(memory, op, place);
-        }
-    }
+    };
+    store(memory, warp, observer, transfer);
 }
 
 #[inline(never)]

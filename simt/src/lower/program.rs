@@ -50,8 +50,12 @@ pub enum Logic {
 }
 
 /// What an instruction does. Registers are plane indices.
+///
+/// The tag is a number of its own: packed into the first field of arithmetic, it would take a dozen
+/// instructions of the host to tell which it is, each time that one runs.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "operands are explained at the variants")]
+#[repr(u16)]
 pub enum Op {
     /// Arithmetic: result, operands, flags.
     Alu { f: Alu, r: [u16; 5] },
@@ -408,7 +412,7 @@ impl Program {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn an_instruction_is_sixteen_bytes() {
-        assert_eq!(std::mem::size_of::<super::Inst>(), 16);
+    fn an_instruction_is_twenty_bytes() {
+        assert_eq!(std::mem::size_of::<super::Inst>(), 20);
     }
 }
