@@ -2,8 +2,9 @@
 //! with a part of a kernel's name after `--` for that one only.
 //!
 //! Each kernel runs without, with every checker and with counters, on one core. The best of many
-//! runs is shown in 10⁹ lane instructions a second, and the host memory the checkers kept for each
-//! byte of device memory. Of the attention kernels also how many times as long they take as the
+//! runs is shown in 10⁹ lane instructions a second, how many times as fast all cores are, without and
+//! with every checker, and the host memory the checkers kept for each byte of device memory. Of the
+//! attention kernels also how many times as long they take as the
 //! same arithmetic in plain Rust on one thread.
 
 #[allow(unreachable_pub, dead_code, reason = "shared with the benchmark")]
@@ -20,11 +21,14 @@ fn line(workload: &mut Workload) -> [f64; 2] {
     let kept = workload.run(Mode::All).record_bytes;
     let seconds =
         [Mode::None, Mode::All, Mode::Counters].map(|mode| best(|| drop(workload.run(mode))));
+    let cores = [Mode::None, Mode::All].map(|mode| best(|| drop(workload.run_on_all(mode))));
     let [none, all, counters] = seconds.map(|s| work / s);
     println!(
-        "{:<12}{none:>8.2}{all:>8.2}{counters:>10.2}{:>10.2}{:>14.3}",
+        "{:<12}{none:>8.2}{all:>8.2}{counters:>10.2}{:>10.2}{:>8.2}{:>6.2}{:>14.3}",
         workload.name,
         none / all,
+        seconds[0] / cores[0],
+        seconds[1] / cores[1],
         kept as f64 / workload.touched as f64
     );
     [seconds[0], seconds[1]]
@@ -32,7 +36,8 @@ fn line(workload: &mut Workload) -> [f64; 2] {
 
 fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
-    println!("kernel          none     all  counters  none/all  bytes a byte");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("kernel          none     all  counters  none/all   on {cores} cores  bytes a byte");
     for mut workload in loops() {
         if workload.name.contains(&only) {
             line(&mut workload);

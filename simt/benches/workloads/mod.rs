@@ -44,6 +44,15 @@ impl Mode {
 impl Workload {
     /// Runs it once, on one core.
     pub fn run(&mut self, mode: Mode) -> Report {
+        self.run_in(mode, Order::Ordered)
+    }
+
+    /// Runs it once, on all cores.
+    pub fn run_on_all(&mut self, mode: Mode) -> Report {
+        self.run_in(mode, Order::Parallel)
+    }
+
+    fn run_in(&mut self, mode: Mode, order: Order) -> Report {
         let launch = Launch {
             grid: self.grid,
             block: [self.block, 1, 1],
@@ -57,7 +66,7 @@ impl Workload {
                 Checks::NONE
             },
             counters: mode == Mode::Counters,
-            order: Order::Ordered,
+            order,
             ..Options::default()
         };
         let report = self

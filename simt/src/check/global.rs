@@ -24,13 +24,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Bytes of device memory in one chunk of records.
-const CHUNK: u64 = 1 << 13;
+const CHUNK: u64 = 1 << 10;
 
 /// Heads of a chunk: with the words of both sides, and the slack of a growing list, less than four
 /// bytes a byte.
-const HEADS: usize = 1536;
+const HEADS: usize = 192;
 
-type Chunks = Arc<Vec<Mutex<Cells>>>;
+/// Records of one chunk. Blocks that run side by side on several cores of the host often write to
+/// chunks side by side: no two share what the host keeps coherent in one piece.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Chunk(Mutex<Cells>);
+
+type Chunks = Arc<Vec<Chunk>>;
 
 /// Records of all device memory, and what blocks published; one for a launch.
 #[derive(Debug, Default)]
@@ -163,7 +169,7 @@ impl Shadow {
         let mut all = all.unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
             let count = a.bytes.div_ceil(CHUNK);
-            Arc::new((0..count).map(|_| Mutex::default()).collect())
+            Arc::new((0..count).map(|_| Chunk::default()).collect())
         };
         all.entry(a.base).or_insert_with(fresh).clone()
     }
@@ -221,7 +227,7 @@ impl Shadow {
                     .fold(0, |m, lane| m | 1 << lane)
             };
             if let Some(chunk) = chunks.get(first as usize) {
-                access.chunk(&mut lock(chunk), first * CHUNK, group, log);
+                access.chunk(&mut lock(&chunk.0), first * CHUNK, group, log);
             }
             left &= !group;
         }
@@ -286,7 +292,7 @@ impl Shadow {
     pub(crate) fn bytes(&self) -> u64 {
         let all = self.allocations.read();
         let all = all.unwrap_or_else(PoisonError::into_inner);
-        let chunk = |c: &Mutex<Cells>| (lock(c).bytes() + size_of::<Mutex<Cells>>()) as u64;
+        let chunk = |c: &Chunk| (lock(&c.0).bytes() + size_of::<Chunk>()) as u64;
         all.values()
             .flat_map(|chunks| chunks.iter())
             .map(chunk)
