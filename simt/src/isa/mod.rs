@@ -94,22 +94,55 @@ pub(crate) fn lower(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     (entry.lower)(e, i)
 }
 
-/// The lines of the table that the instructions of a module are found in.
-pub fn used(module: &Module) -> BTreeSet<&'static str> {
-    fn visit(statements: &[Statement], found: &mut BTreeSet<&'static str>) {
+/// A line of the table, a place for a modifier in it, and a word that may stand there, or none.
+pub type Choice = (&'static str, usize, &'static str);
+
+/// Shows every instruction of a module with its line of the table.
+fn each<'m>(module: &'m Module, mut show: impl FnMut(&'static Entry, &'m Instruction)) {
+    fn visit<'m>(
+        statements: &'m [Statement],
+        show: &mut impl FnMut(&'static Entry, &'m Instruction),
+    ) {
         for statement in statements {
             match statement {
-                Statement::Block(inner) => visit(inner, found),
-                Statement::Instruction(i) => found.extend(find(i).map(|entry| entry.text)),
+                Statement::Block(inner) => visit(inner, show),
+                Statement::Instruction(i) => {
+                    if let Some(entry) = find(i) {
+                        show(entry, i);
+                    }
+                }
                 _ => {}
             }
         }
     }
-    let mut found = BTreeSet::new();
     for function in &module.functions {
-        visit(function.body.as_deref().unwrap_or(&[]), &mut found);
+        visit(function.body.as_deref().unwrap_or(&[]), &mut show);
     }
+}
+
+/// The lines of the table that the instructions of a module are found in.
+pub fn used(module: &Module) -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    each(module, |entry, _| found.extend([entry.text]));
     found
+}
+
+/// The choices of the table that the instructions of a module make.
+pub fn used_choices(module: &Module) -> BTreeSet<Choice> {
+    let mut found = BTreeSet::new();
+    each(module, |entry, i| {
+        let modifiers = i.modifiers.iter().map(|m| m.text.as_str());
+        let chosen = entry.pattern.chosen(modifiers);
+        found.extend(chosen.map(|(place, word)| (entry.text, place, word)));
+    });
+    found
+}
+
+/// All choices of the table.
+pub fn choices() -> BTreeSet<Choice> {
+    let all = patterns().values().flatten();
+    all.flat_map(|e| e.pattern.choices().map(|(n, word)| (e.text, n, word)))
+        .collect()
 }
 
 /// The whole table as text, one form a line, by opcode: the coverage of the machine.
