@@ -76,7 +76,6 @@ fn bytewise(f: Alu) -> bool {
             | Selp16
             | Selp32
             | Selp64
-            | Mov16
             | Mov32
             | Mov64
             | CvtU32U16

@@ -356,7 +356,7 @@ table! {
     #[rare] Brev64 "brev.b64" b64 = (a: b64) a.reverse_bits();
 
     // Selection, by bits: of two places to read from, a compiler chooses lane by lane.
-    Selp16 "selp<.b16|.u16|.s16|.f16|.bf16>" b16 = (a: b16, b: b16, p: pred) b ^ (a ^ b) & u16::from(p).wrapping_neg();
+    Selp16 "selp<.b16|.u16|.s16>" b16 = (a: b16, b: b16, p: pred) b ^ (a ^ b) & u16::from(p).wrapping_neg();
     Selp32 "selp<.b32|.u32|.s32|.f32>" b32 = (a: b32, b: b32, p: pred) b ^ (a ^ b) & u32::from(p).wrapping_neg();
     Selp64 "selp<.b64|.u64|.s64|.f64>" b64 = (a: b64, b: b64, p: pred) b ^ (a ^ b) & u64::from(p).wrapping_neg();
     #[rare] Slct16 "slct<.b16|.u16|.s16>.s32" b16 = (a: b16, b: b16, c: s32) if c >= 0 { a } else { b };
@@ -379,13 +379,13 @@ table! {
     FmaF32 "fma.rn.f32" f32 = (a: f32, b: f32, c: f32) float::canon(a.mul_add(b, c));
     FmaFtzF32 "fma.rn.ftz.f32" f32 = (a: f32, b: f32, c: f32) float::canon(float::flush(float::flush(a).mul_add(float::flush(b), float::flush(c))));
     #[rare] FmaAnyF32 "fma<.rn|.rz|.rm|.rp>{.ftz}{.sat}.f32" f32 = (a: f32, b: f32, c: f32; fl) float::fma(a, b, c, fl);
-    #[rare] MadF32 "mad{.rn|.rz|.rm|.rp}{.ftz}{.sat}.f32" f32 = (a: f32, b: f32, c: f32; fl) float::fma(a, b, c, fl);
+    #[rare] MadF32 "mad<.rn|.rz|.rm|.rp>{.ftz}{.sat}.f32" f32 = (a: f32, b: f32, c: f32; fl) float::fma(a, b, c, fl);
     DivRnF32 "div<.rn|.full>.f32" f32 = (a: f32, b: f32) float::canon(a / b);
     DivApproxF32 "div.approx{.ftz}.f32" f32 = (a: f32, b: f32; fl) float::binary(a, b, fl, approx::div);
     #[rare] DivAnyF32 "div<.rn|.rz|.rm|.rp|.full>{.ftz}.f32" f32 = (a: f32, b: f32; fl) float::div(a, b, fl);
     RcpF32 "rcp<.rn|.approx>.f32" f32 = (a: f32) float::canon(1.0 / a);
     RcpFtzF32 "rcp<.rn|.approx>.ftz.f32" f32 = (a: f32) float::canon(float::flush(1.0 / float::flush(a)));
-    #[rare] RcpAnyF32 "rcp<.rn|.rz|.rm|.rp>{.ftz}.f32" f32 = (a: f32; fl) float::div(1.0, a, fl);
+    #[rare] RcpAnyF32 "rcp<.rz|.rm|.rp>{.ftz}.f32" f32 = (a: f32; fl) float::div(1.0, a, fl);
     SqrtF32 "sqrt<.rn|.approx>.f32" f32 = (a: f32) float::root(a);
     #[rare] SqrtAnyF32 "sqrt<.rn|.rz|.rm|.rp|.approx>{.ftz}.f32" f32 = (a: f32; fl) float::sqrt(a, fl);
     RsqrtF32 "rsqrt.approx{.ftz}.f32" f32 = (a: f32; fl) float::unary(a, fl, approx::rsqrt);
@@ -487,10 +487,13 @@ table! {
     CvtF16x2F32 "cvt.rn.f16x2.f32" f16x2 = (a: f32, b: f32) u32::from(half::f32_to_f16(a)) << 16 | u32::from(half::f32_to_f16(b));
     CvtBf16x2F32 "cvt.rn.bf16x2.f32" f16x2 = (a: f32, b: f32) u32::from(half::f32_to_bf16(a)) << 16 | u32::from(half::f32_to_bf16(b));
     #[rare] CvtRelu16x2F32 "cvt<.rn|.rz>.relu.f16x2.f32" f16x2 = (a: f32, b: f32; fl) convert::packed(a, b, F16, fl);
-    #[rare] CvtAny16x2F32 "cvt<.rn|.rz>.f16x2.f32" f16x2 = (a: f32, b: f32; fl) convert::packed(a, b, F16, fl);
+    #[rare] CvtAny16x2F32 "cvt.rz.f16x2.f32" f16x2 = (a: f32, b: f32; fl) convert::packed(a, b, F16, fl);
     #[rare] CvtReluBf16x2F32 "cvt<.rn|.rz>.relu.bf16x2.f32" f16x2 = (a: f32, b: f32; fl) convert::packed(a, b, BF16, fl);
-    #[rare] CvtAnyBf16x2F32 "cvt<.rn|.rz>.bf16x2.f32" f16x2 = (a: f32, b: f32; fl) convert::packed(a, b, BF16, fl);
-    #[rare] Tf32 "cvt<.rna|.rn|.rz>{.relu}{.satfinite}.tf32.f32" b32 = (a: f32; fl) convert::to_tf32(a, fl);
+    #[rare] CvtAnyBf16x2F32 "cvt.rz.bf16x2.f32" f16x2 = (a: f32, b: f32; fl) convert::packed(a, b, BF16, fl);
+    #[rare] Tf32Away "cvt.rna{.satfinite}.tf32.f32" b32 = (a: f32; fl) convert::to_tf32(a, fl);
+    // ptxas takes the two modifiers in either order.
+    #[rare] Tf32Relu "cvt<.rn|.rz>{.satfinite}.relu.tf32.f32" b32 = (a: f32; fl) convert::to_tf32(a, fl);
+    #[rare] Tf32 "cvt<.rn|.rz>{.relu}{.satfinite}.tf32.f32" b32 = (a: f32; fl) convert::to_tf32(a, fl);
 
     // Comparison; `setp` and `set` with their further operands are made of these.
     EqB16 "setp.eq<.b16|.u16|.s16>" pred = (a: b16, b: b16) a == b;
@@ -532,13 +535,13 @@ table! {
     AnyF32 "setp<.ne|.equ|.ltu|.leu|.gtu|.geu|.num|.nan>.f32" pred = (a: f32, b: f32; fl) float::compare(a.into(), b.into(), fl.0);
     #[rare] FtzF32 "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>.ftz.f32" pred = (a: f32, b: f32; fl) float::compare(float::flush(a).into(), float::flush(b).into(), fl.0);
     #[rare] AnyF64 "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>.f64" pred = (a: f64, b: f64; fl) float::compare(a, b, fl.0);
-    #[rare] AnyF16 "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.ftz}.f16" pred = (a: f16, b: f16; fl) half::compare(F16, a, b, fl.0);
+    #[rare] AnyF16 "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>.f16" pred = (a: f16, b: f16; fl) half::compare(F16, a, b, fl.0);
+    #[rare] FtzF16 "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>.ftz.f16" pred = (a: f16, b: f16; fl) half::compare(F16, F16.flushed(a, Flags(1)), F16.flushed(b, Flags(1)), fl.0);
     #[rare] AnyBf16 "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>.bf16" pred = (a: f16, b: f16; fl) half::compare(BF16, a, b, fl.0);
     #[rare] TestpF32 "testp<.finite|.infinite|.number|.notanumber|.normal|.subnormal>.f32" pred = (a: f32; fl) float::testp(a.into(), a.is_subnormal(), fl.0);
     #[rare] TestpF64 "testp<.finite|.infinite|.number|.notanumber|.normal|.subnormal>.f64" pred = (a: f64; fl) float::testp(a, a.is_subnormal(), fl.0);
 
     // Plain moves; `mov` of symbols and vectors and the predicate logic are elsewhere.
-    Mov16 "mov<.b16|.u16|.s16|.f16|.bf16>" b16 = (a: b16) a;
-    Mov32 "mov<.b32|.u32|.s32|.f32|.f16x2|.bf16x2>" b32 = (a: b32) a;
+    Mov32 "mov<.b32|.u32|.s32|.f32>" b32 = (a: b32) a;
     Mov64 "mov<.b64|.u64|.s64|.f64>" b64 = (a: b64) a;
 }

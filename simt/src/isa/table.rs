@@ -35,6 +35,13 @@ macro_rules! value_types {
     };
 }
 
+/// The comparisons of floats, true or false for operands without an order.
+macro_rules! float_relations {
+    () => {
+        "<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>"
+    };
+}
+
 macro_rules! any_space {
     () => {
         "{.global|.shared|.shared::cta|.shared::cluster|.local|.const|.param|.param::entry|.param::func}"
@@ -58,13 +65,33 @@ forms! {
     "xor.pred" => arithmetic::predicate_logic;
     "not.pred" => arithmetic::predicate_logic;
     "mov.pred" => arithmetic::predicate_logic;
-    "mov<.b16|.b32|.b64|.b128|.u16|.u32|.u64|.s16|.s32|.s64|.f16|.bf16|.f32|.f64>" => arithmetic::mov;
-    "setp<.eq|.ne|.lt|.le|.gt|.ge|.lo|.ls|.hi|.hs|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan><.and|.or|.xor>{.ftz}<.b16|.b32|.b64|.u16|.u32|.u64|.s16|.s32|.s64|.f16|.bf16|.f32|.f64>" => arithmetic::setp;
-    "set<.eq|.ne|.lt|.le|.gt|.ge|.lo|.ls|.hi|.hs|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.and|.or|.xor}{.ftz}<.u16|.s16|.u32|.s32|.f16|.bf16|.f32><.b16|.b32|.b64|.u16|.u32|.u64|.s16|.s32|.s64|.f16|.bf16|.f32|.f64>" => arithmetic::set;
-    "cvt{.ftz}{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
-    "cvt<.rni|.rzi|.rmi|.rpi>{.ftz}{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.f16|.bf16|.f32|.f64>" => arithmetic::cvt_any;
-    "cvt{.rn|.rz|.rm|.rp}{.ftz}{.sat}<.f16|.bf16|.f32|.f64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
-    "cvt{.rn|.rz|.rm|.rp|.rni|.rzi|.rmi|.rpi}{.relu}{.ftz}{.sat}<.f16|.bf16|.f32|.f64><.f16|.bf16|.f32|.f64>" => arithmetic::cvt_any;
+    "mov<.b16|.b32|.b64|.b128|.u16|.u32|.u64|.s16|.s32|.s64|.f32|.f64>" => arithmetic::mov;
+    "setp<.eq|.ne><.and|.or|.xor><.b16|.b32|.b64>" => arithmetic::setp;
+    "setp<.eq|.ne|.lt|.le|.gt|.ge><.and|.or|.xor><.s16|.s32|.s64>" => arithmetic::setp;
+    "setp<.eq|.ne|.lt|.le|.gt|.ge|.lo|.ls|.hi|.hs><.and|.or|.xor><.u16|.u32|.u64>" => arithmetic::setp;
+    concat!("setp", float_relations!(), "<.and|.or|.xor>{.ftz}<.f16|.f32>") => arithmetic::setp;
+    concat!("setp", float_relations!(), "<.and|.or|.xor><.bf16|.f64>") => arithmetic::setp;
+    "set<.eq|.ne>{.and|.or|.xor}<.u32|.s32|.f16|.bf16|.f32><.b16|.b32|.b64>" => arithmetic::set;
+    "set<.eq|.ne|.lt|.le|.gt|.ge>{.and|.or|.xor}<.u32|.s32|.f16|.bf16|.f32><.s16|.s32|.s64>" => arithmetic::set;
+    "set<.eq|.ne|.lt|.le|.gt|.ge|.lo|.ls|.hi|.hs>{.and|.or|.xor}<.u32|.s32|.f16|.bf16|.f32><.u16|.u32|.u64>" => arithmetic::set;
+    concat!("set", float_relations!(), "{.and|.or|.xor}{.ftz}<.u16|.s16|.u32|.s32|.f16>.f16") => arithmetic::set;
+    concat!("set", float_relations!(), "{.and|.or|.xor}{.ftz}<.u32|.s32|.f16|.f32>.f32") => arithmetic::set;
+    concat!("set", float_relations!(), "{.and|.or|.xor}.bf16<.f16|.f32>") => arithmetic::set;
+    concat!("set", float_relations!(), "{.and|.or|.xor}<.u16|.s16|.u32|.s32|.bf16>.bf16") => arithmetic::set;
+    concat!("set", float_relations!(), "{.and|.or|.xor}<.u32|.s32|.f16|.bf16|.f32>.f64") => arithmetic::set;
+    concat!("setp", float_relations!(), "{.and|.or|.xor}{.ftz}.f16x2") => pairs::compare;
+    concat!("setp", float_relations!(), "{.and|.or|.xor}.bf16x2") => pairs::compare;
+    concat!("set", float_relations!(), "{.and|.or|.xor}{.ftz}<.f16x2|.u32|.s32>.f16x2") => pairs::compare;
+    concat!("set", float_relations!(), "{.and|.or|.xor}<.bf16x2|.u32|.s32>.bf16x2") => pairs::compare;
+    "cvt{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
+    "cvt<.rni|.rzi|.rmi|.rpi>{.ftz}{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>.f32" => arithmetic::cvt_any;
+    "cvt<.rni|.rzi|.rmi|.rpi>{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.f16|.f64>" => arithmetic::cvt_any;
+    "cvt<.rni|.rzi|.rmi|.rpi><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>.bf16" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>{.ftz}{.sat}.f32<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>{.sat}<.f16|.f64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>.bf16<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
+    "cvt<.rn|.rz>.relu<.f16|.bf16>.f32" => arithmetic::cvt;
+    "cvt{.rn|.rz|.rm|.rp|.rni|.rzi|.rmi|.rpi}{.ftz}{.sat}<.f16|.bf16|.f32|.f64><.f16|.bf16|.f32|.f64>" => arithmetic::cvt_any;
     "cvt<.rn|.rz>{.relu}.satfinite<.f16|.bf16|.f16x2|.bf16x2>.f32" => arithmetic::cvt;
     "cvt.rn.satfinite{.relu}<.e4m3x2|.e5m2x2><.f32|.f16x2>" => arithmetic::cvt;
     "cvt.rn{.relu}.f16x2<.e4m3x2|.e5m2x2>" => arithmetic::cvt;
@@ -165,30 +192,40 @@ forms! {
     "wgmma.mma_async.sync.aligned<.m64n8k8|.m64n16k8|.m64n24k8|.m64n32k8|.m64n40k8|.m64n48k8|.m64n56k8|.m64n64k8|.m64n72k8|.m64n80k8|.m64n88k8|.m64n96k8|.m64n104k8|.m64n112k8|.m64n120k8|.m64n128k8|.m64n136k8|.m64n144k8|.m64n152k8|.m64n160k8|.m64n168k8|.m64n176k8|.m64n184k8|.m64n192k8|.m64n200k8|.m64n208k8|.m64n216k8|.m64n224k8|.m64n232k8|.m64n240k8|.m64n248k8|.m64n256k8>.f32.tf32.tf32" => wgmma::multiply;
     "wgmma.mma_async.sync.aligned<.m64n8k32|.m64n16k32|.m64n24k32|.m64n32k32|.m64n40k32|.m64n48k32|.m64n56k32|.m64n64k32|.m64n72k32|.m64n80k32|.m64n88k32|.m64n96k32|.m64n104k32|.m64n112k32|.m64n120k32|.m64n128k32|.m64n136k32|.m64n144k32|.m64n152k32|.m64n160k32|.m64n168k32|.m64n176k32|.m64n184k32|.m64n192k32|.m64n200k32|.m64n208k32|.m64n216k32|.m64n224k32|.m64n232k32|.m64n240k32|.m64n248k32|.m64n256k32>.s32<.s8|.u8><.s8|.u8>{.satfinite}" => wgmma::multiply;
     "wgmma.mma_async.sync.aligned<.m64n8k32|.m64n16k32|.m64n24k32|.m64n32k32|.m64n40k32|.m64n48k32|.m64n56k32|.m64n64k32|.m64n72k32|.m64n80k32|.m64n88k32|.m64n96k32|.m64n104k32|.m64n112k32|.m64n120k32|.m64n128k32|.m64n136k32|.m64n144k32|.m64n152k32|.m64n160k32|.m64n168k32|.m64n176k32|.m64n184k32|.m64n192k32|.m64n200k32|.m64n208k32|.m64n216k32|.m64n224k32|.m64n232k32|.m64n240k32|.m64n248k32|.m64n256k32><.f16|.f32><.e4m3|.e5m2><.e4m3|.e5m2>" => wgmma::multiply;
-    "setp<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.and|.or|.xor}{.ftz}<.f16x2|.bf16x2>" => pairs::compare;
-    "set<.eq|.ne|.lt|.le|.gt|.ge|.equ|.neu|.ltu|.leu|.gtu|.geu|.num|.nan>{.and|.or|.xor}{.ftz}<.f16x2|.bf16x2|.u32|.s32><.f16x2|.bf16x2>" => pairs::compare;
     "activemask.b32" => control::activemask;
 
     "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col>.f16.f16.f16.f16" => matrix::mma;
-    "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col><.f32|.f16>.f16.f16<.f32|.f16>" => matrix::mma;
-    "mma.sync.aligned.m8n8k4<.row|.col><.row|.col><.f32|.f16>.f16.f16<.f32|.f16>" => matrix::mma;
+    "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col>.f32.f16.f16.f32" => matrix::mma;
+    "mma.sync.aligned.m8n8k4<.row|.col><.row|.col>.f16.f16.f16.f16" => matrix::mma;
+    "mma.sync.aligned.m8n8k4<.row|.col><.row|.col>.f32.f16.f16<.f16|.f32>" => matrix::mma;
     "mma.sync.aligned<.m16n8k8|.m16n8k16><.row><.col>.f32.bf16.bf16.f32" => matrix::mma;
     "mma.sync.aligned<.m16n8k4|.m16n8k8><.row><.col>.f32.tf32.tf32.f32" => matrix::mma;
     "mma.sync.aligned<.m16n8k16|.m16n8k32><.row><.col>.f32<.e4m3|.e5m2><.e4m3|.e5m2>.f32" => matrix::mma;
+    "mma.sync.aligned<.m16n8k16|.m16n8k32><.row><.col>.f16<.e4m3|.e5m2><.e4m3|.e5m2>.f16" => matrix::mma;
     "mma.sync.aligned<.m8n8k16|.m16n8k16|.m16n8k32><.row><.col>{.satfinite}.s32<.s8|.u8><.s8|.u8>.s32" => matrix::mma;
     "mma.sync.aligned<.m8n8k32|.m16n8k32|.m16n8k64><.row><.col>{.satfinite}.s32<.s4|.u4><.s4|.u4>.s32" => matrix::mma;
     "mma.sync.aligned<.m8n8k128|.m16n8k128|.m16n8k256><.row><.col>.s32.b1.b1.s32<.xor|.and>.popc" => matrix::mma;
-    "mma.sync.aligned<.m8n8k4|.m16n8k4|.m16n8k8|.m16n8k16><.row><.col>.f64.f64.f64.f64" => matrix::mma;
+    "mma.sync.aligned<.m8n8k4|.m16n8k4|.m16n8k8|.m16n8k16><.row><.col>{.rn|.rz|.rm|.rp}.f64.f64.f64.f64" => matrix::mma;
+    "mma.sync.aligned<.m8n8k4|.m16n8k4|.m16n8k8|.m16n8k16><.row><.col>.f64.f64.f64.f64<.rn|.rz|.rm|.rp>" => matrix::mma;
     "ldmatrix.sync.aligned.m8n8<.x1|.x2|.x4>{.trans}{.shared|.shared::cta}.b16" => matrix::ldmatrix;
     "stmatrix.sync.aligned.m8n8<.x1|.x2|.x4>{.trans}{.shared|.shared::cta}.b16" => matrix::stmatrix;
     "movmatrix.sync.aligned.m8n8.trans.b16" => matrix::movmatrix;
-    "wmma.load<.a|.b|.c>.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16|.m16n16k8|.m8n8k4>{.global|.shared|.shared::cta}<.f16|.bf16|.tf32|.f32|.f64|.s8|.u8|.s32>" => matrix::wmma_memory;
-    "wmma.store.d.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16|.m16n16k8|.m8n8k4>{.global|.shared|.shared::cta}<.f16|.f32|.f64|.s32>" => matrix::wmma_memory;
+    "wmma.load<.a|.b>.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>{.global|.shared|.shared::cta}<.f16|.bf16|.s8|.u8>" => matrix::wmma_memory;
+    "wmma.load.c.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>{.global|.shared|.shared::cta}<.f16|.f32|.s32>" => matrix::wmma_memory;
+    "wmma.load<.a|.b>.sync.aligned<.row|.col>.m16n16k8{.global|.shared|.shared::cta}.tf32" => matrix::wmma_memory;
+    "wmma.load.c.sync.aligned<.row|.col>.m16n16k8{.global|.shared|.shared::cta}.f32" => matrix::wmma_memory;
+    "wmma.load<.a|.b|.c>.sync.aligned<.row|.col>.m8n8k4{.global|.shared|.shared::cta}.f64" => matrix::wmma_memory;
+    "wmma.store.d.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>{.global|.shared|.shared::cta}<.f16|.f32|.s32>" => matrix::wmma_memory;
+    "wmma.store.d.sync.aligned<.row|.col>.m16n16k8{.global|.shared|.shared::cta}.f32" => matrix::wmma_memory;
+    "wmma.store.d.sync.aligned<.row|.col>.m8n8k4{.global|.shared|.shared::cta}.f64" => matrix::wmma_memory;
+    // PTX took `.satfinite` from the halves with version 6.5.
     "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16><.f16|.f32><.f16|.f32>{.satfinite}" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.f32.bf16.bf16.f32" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col>.m16n16k8.f32.tf32.tf32.f32" => matrix::wmma_mma;
-    "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.s32<.s8|.u8><.s8|.u8>.s32{.satfinite}" => matrix::wmma_mma;
-    "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4{.rn|.rz|.rm|.rp}.f64.f64.f64.f64{.rn|.rz|.rm|.rp}" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.s32.s8.s8.s32{.satfinite}" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.s32.u8.u8.s32{.satfinite}" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4{.rn|.rz|.rm|.rp}.f64.f64.f64.f64" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4.f64.f64.f64.f64<.rn|.rz|.rm|.rp>" => matrix::wmma_mma;
 
     "shfl.sync<.up|.down|.bfly|.idx>.b32" => sync::shuffle;
     "vote.sync<.all|.any|.uni>.pred" => sync::vote;

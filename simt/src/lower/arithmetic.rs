@@ -208,6 +208,11 @@ pub(crate) fn setp(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         OperandKind::Pair(p, q) => (&**p, Some(&**q)),
         _ => (&operands[0], None),
     };
+    let half = (i.modifiers.last()).is_some_and(|m| matches!(m.text.as_str(), ".f16" | ".bf16"));
+    if half && second.is_some() {
+        let error = e.wrong(operands[0].span, "`setp` of one half writes one predicate");
+        return Err(error.with_help("of a pair it writes one for each half"));
+    }
     let p = e.dst(first, ScalarType::Pred)?;
     if combine.is_none() && second.is_none() {
         return emit(e, i, form, p, &operands[1..3], guard);
@@ -436,19 +441,13 @@ pub(crate) fn cvt(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     };
     let rounding = i.modifiers.iter().find(|m| rounds(&m.text));
     let float = |ty: ScalarType| ty.kind() == TypeKind::Float;
-    if rounding.is_none() && float(to) && (!float(from) || to.bits() < from.bits()) {
+    // Only between floats may it be missing: the table's other lines have one.
+    if rounding.is_none() && float(to) && float(from) && to.bits() < from.bits() {
         let error = e.wrong(
             i.span,
             format!("`{}` needs a rounding modifier", i.mnemonic()),
         );
         return Err(error.with_help("for example `.rn`"));
-    }
-    if rounding.is_none() && float(from) && !float(to) {
-        let error = e.wrong(
-            i.span,
-            format!("`{}` needs a rounding modifier", i.mnemonic()),
-        );
-        return Err(error.with_help("for example `.rzi`"));
     }
     let conversion = Conversion {
         to: elements(to).unwrap_or(to),

@@ -4,6 +4,7 @@ use super::emit::{Emitter, Result};
 use super::memory::space;
 use super::program::*;
 use super::sync::SyncOp;
+use crate::isa::meaning::Flags;
 use crate::isa::meaning::matrix::{BitOp, Layout, Part, Shape};
 use crate::ptx::ast::{Instruction, Operand};
 use crate::ptx::types::ScalarType;
@@ -165,6 +166,7 @@ pub(crate) fn mma(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         Layout::Regular
     };
     let (saturate, bits) = (has(i, ".satfinite"), bit_op(i));
+    let rounding = Flags::of(i).rounding();
     let shape = Shape {
         m,
         n,
@@ -174,6 +176,7 @@ pub(crate) fn mma(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         c,
         d,
         saturate,
+        rounding,
         bits,
         layout,
     };
@@ -296,6 +299,7 @@ fn wmma_shape(e: &Emitter<'_>, i: &Instruction, ty: ScalarType) -> Result<Shape>
         return Err(e.wrong(i.span, "`wmma` needs a shape"));
     };
     let (saturate, bits, layout) = (has(i, ".satfinite"), bit_op(i), Layout::Dealt);
+    let rounding = Flags::of(i).rounding();
     Ok(Shape {
         m,
         n,
@@ -305,6 +309,7 @@ fn wmma_shape(e: &Emitter<'_>, i: &Instruction, ty: ScalarType) -> Result<Shape>
         c: ty,
         d: ty,
         saturate,
+        rounding,
         bits,
         layout,
     })

@@ -249,7 +249,7 @@ pub(crate) fn packed(high: f32, low: f32, format: Format, flags: Flags) -> u32 {
     one(high) << 16 | one(low)
 }
 
-/// A single with its last 13 bits rounded away.
+/// A single with its last 13 bits rounded away; `.satfinite` keeps it below infinity.
 #[inline(always)]
 pub(crate) fn to_tf32(x: f32, flags: Flags) -> u32 {
     let bits = x.to_bits();
@@ -259,13 +259,16 @@ pub(crate) fn to_tf32(x: f32, flags: Flags) -> u32 {
     if flags.relu() && x <= 0.0 {
         return 0;
     }
-    if x.is_infinite() {
-        return bits;
-    }
     let rounded = match flags.rounding() {
+        _ if x.is_infinite() => bits,
         Rounding::Nearest => bits.wrapping_add(0xfff + (bits >> 13 & 1)),
         Rounding::NearestAway => bits.wrapping_add(0x1000),
         _ => bits,
     };
-    rounded & !0x1fff
+    let rounded = rounded & !0x1fff;
+    if flags.finite() && f32::from_bits(rounded).is_infinite() {
+        rounded - 0x2000
+    } else {
+        rounded
+    }
 }

@@ -7,7 +7,7 @@
 //! C and D: row `g + 8·(r' div 2)`, column `2t + r' mod 2`, for the `r'`-th element of a lane.
 
 use super::half::{self, Format};
-use super::{Flags, float};
+use super::{Flags, Rounding, float, round};
 use crate::isa::meaning::convert::{self, Conversion};
 use crate::ptx::types::ScalarType;
 
@@ -43,6 +43,8 @@ pub(crate) struct Shape {
     pub(crate) c: ScalarType,
     pub(crate) d: ScalarType,
     pub(crate) saturate: bool,
+    /// How products of f64 are rounded.
+    pub(crate) rounding: Rounding,
     pub(crate) bits: Option<BitOp>,
     pub(crate) layout: Layout,
 }
@@ -168,11 +170,20 @@ pub(crate) fn multiply_single<const N: usize>(a: &[f32], b: &[f32], acc: &mut [f
 
 /// `acc += a · b` in f64.
 #[inline(always)]
-pub(crate) fn multiply_double(a: &[f64], b: &[f64], acc: &mut [f64], n: usize, k: usize) {
+pub(crate) fn multiply_double(
+    a: &[f64],
+    b: &[f64],
+    acc: &mut [f64],
+    (n, k): (usize, usize),
+    rounding: Rounding,
+) {
     for (a, out) in a.chunks_exact(k).zip(acc.chunks_exact_mut(n)) {
         for (x, row) in a.iter().zip(b.chunks_exact(n)) {
             for (sum, y) in out.iter_mut().zip(row) {
-                *sum = x.mul_add(*y, *sum);
+                *sum = match rounding {
+                    Rounding::Nearest => x.mul_add(*y, *sum),
+                    _ => round::fma64(*x, *y, *sum, rounding),
+                };
             }
         }
         out.iter_mut().for_each(|x| *x = float::canon64(*x));
@@ -199,10 +210,18 @@ pub(crate) fn accumulator(bits: u32, ty: ScalarType) -> f32 {
     }
 }
 
-/// The bits of a result.
-pub(crate) fn result(x: f32, ty: ScalarType) -> u32 {
-    match ty {
-        ScalarType::F16 => u32::from(Format::F16.narrow(x)),
-        _ => float::canon(x).to_bits(),
+/// The bits of a result; saturated, an infinity becomes the largest finite number and NaN zero.
+#[inline(always)]
+pub(crate) fn result(x: f32, ty: ScalarType, saturate: bool) -> u32 {
+    let (bits, infinity) = match ty {
+        ScalarType::F16 => (u32::from(Format::F16.narrow(x)), 0x7c00),
+        _ => (float::canon(x).to_bits(), 0x7f80_0000),
+    };
+    if saturate && x.is_nan() {
+        0
+    } else if saturate && bits & infinity == infinity {
+        bits - 1
+    } else {
+        bits
     }
 }

@@ -2,7 +2,7 @@
 
 import operator
 
-from floats import FORMATS, flush, is_inf, is_nan, is_subnormal, value
+from floats import BF16, F16, F32, FORMATS, flush, is_inf, is_nan, is_subnormal, value
 from ptxtest import WIDTH, elementwise
 from values import ints, tuples, unary
 
@@ -111,6 +111,110 @@ def sets():
                       extra=[".pred %c"])  # fmt: skip
 
 
+RELATIONS = [*INTEGER, *UNORDERED, "num", "nan"]
+FOLD = {"and": operator.and_, "or": operator.or_, "xor": operator.xor}
+# The instruction's types by the comparisons that they have.
+GROUPS = ((["b16", "b32", "b64"], ["eq", "ne"]), (["s16", "s32", "s64"], [*INTEGER]),
+          (["u16", "u32", "u64"], [*INTEGER, *UNSIGNED]), (["f16"], RELATIONS), (["f32"], RELATIONS),
+          (["bf16"], RELATIONS), (["f64"], RELATIONS), (["f16x2"], RELATIONS), (["bf16x2"], RELATIONS))  # fmt: skip
+TRUE = {"u16": 0xFFFF, "s16": 0xFFFF, "u32": 0xFFFFFFFF, "s32": 0xFFFFFFFF,
+        "f16": F16.one, "bf16": BF16.one, "f32": F32.one}  # fmt: skip
+
+
+def turn(items, k):
+    return items[k % len(items)]
+
+
+def boolean_operand(column, k):
+    """A predicate of a column of 0 and 1, plain or negated by turns: code, text, values."""
+    negate = k % 2 == 1
+    return ["setp.ne.u32 %c, %a2, 0;"], "!%c" if negate else "%c", [bool(x) != negate for x in column]
+
+
+def compared(t, op, ftz, a, b):
+    """The outcome of each row, of a pair one for each half."""
+    if t.endswith("x2"):
+        halves = [[x >> shift & 0xFFFF for x in c] for c in (a, b) for shift in (0, 16)]
+        return list(zip(*(compared(t[:-2], op, ftz, halves[k], halves[k + 2])[0] for k in (0, 1)))), 2
+    fn = dict(comparisons(t))[op]
+    f = FORMATS.get(t)
+    rows = [tuple(flush(f, x) for x in r) if ftz else r for r in zip(a, b)]
+    return [bool(fn(*r)) for r in rows], 1
+
+
+def operands(t, seed):
+    if not t.endswith("x2"):
+        return tuples([t, t], seed)
+    low = tuples([t[:-2]] * 2, seed)
+    return [[x | y << 16 for x, y in zip(c, reversed(c))] for c in low]
+
+
+def every_combination():
+    """Each comparison with one of the boolean operations, each type with each of these; `.ftz`
+    of the types that have it by turns."""
+    for types, ops in GROUPS:
+        for k in range(max(len(ops), 3 * len(types))):
+            op, t, name = turn(ops, k), turn(types, k), turn([*FOLD], k + k // 3)
+            ftz = turn(["", ".ftz"], k // 2) if types[0] in ("f16", "f32", "f16x2") else ""
+            a, b = operands(t, f"setp bool {t} {op}")
+            c = [n & 1 for n in range(len(a))]
+            read, text, third = boolean_operand(c, k)
+            yes, wide = compared(t, op, ftz, a, b)
+            fold = FOLD[name]
+            if wide == 2:
+                p, q = ([int(fold(y[h], z)) for y, z in zip(yes, third)] for h in (0, 1))
+            else:
+                p, q = ([int(fold(y != other, z)) for y, z in zip(yes, third)] for other in (False, True))
+            two = t not in ("f16", "bf16")
+            test = f"setp.{op}.{name}{ftz}.{t}"
+            source = "b32" if wide == 2 else t
+            yield elementwise(
+                "compare", f"{test}.combined", test, "9.7.7.2" if "f16" in t else "9.7.6.2",
+                [(source, a), (source, b), ("u32", c)], [("u32", x) for x in ((p, q) if two else (p,))],
+                read + [f"{test} {'%p|%q' if two else '%p'}, %a0, %a1, {text};", "selp.u32 %d0, 1, 0, %p;"]
+                + (["selp.u32 %d1, 1, 0, %q;"] if two else []),
+                extra=[".pred %p", ".pred %q", ".pred %c"], target=TARGET.get(t, "sm_80"))  # fmt: skip
+
+
+# Types of the result, by the type that is compared. Only these halves and singles have `.ftz`.
+RESULTS = {"f16": ["u16", "s16", "u32", "s32", "f16"], "f32": ["u32", "s32", "f16", "f32"],
+           "bf16": ["u16", "s16", "u32", "s32", "bf16"], "f64": ["u32", "s32", "f16", "bf16", "f32"],
+           "f16x2": ["f16x2", "u32", "s32"], "bf16x2": ["bf16x2", "u32", "s32"]}  # fmt: skip
+
+
+def every_set():
+    """Each comparison, each type of a result, with and without a boolean operand, by turns."""
+    for types, ops in [*GROUPS, (["f16", "f32"], RELATIONS)]:
+        to_bf16 = types == ["f16", "f32"]
+        for k in range(max(len(ops), 5)):
+            op, t = turn(ops, k), turn(types, k + k // 6)
+            to = "bf16" if to_bf16 else turn(RESULTS.get(t, ["u32", "s32", "f16", "bf16", "f32"]), k)
+            name = turn(["and", "or", "", "xor"], k)
+            ftz = turn(["", ".ftz"], k // 2) if types[0] in ("f16", "f32", "f16x2") and not to_bf16 else ""
+            a, b = operands(t, f"set {to} {t} {op}")
+            c = [n & 1 for n in range(len(a))]
+            read, text, third = boolean_operand(c, k)
+            yes, wide = compared(t, op, ftz, a, b)
+            if wide == 1:
+                yes = [(y,) for y in yes]
+            if name:
+                yes = [tuple(FOLD[name](x, z) for x in y) for y, z in zip(yes, third)]
+            if wide == 2:
+                one = TRUE.get(to[:-2], 0xFFFF)
+                expect = [one * x | one * y << 16 for x, y in yes]
+            else:
+                expect = [TRUE[to] * y[0] for y in yes]
+            source, result = ("b32" if x.endswith("x2") else x for x in (t, to))
+            test = f"set.{op}{'.' + name if name else ''}{ftz}.{to}.{t}"
+            code = f"{test} %d0, %a0, %a1{', ' + text if name else ''};"
+            bf16 = "bf16" in t or "bf16" in to
+            half = "f16" in t or "f16" in to
+            yield elementwise(
+                "compare", f"{test}.turn", test, "9.7.7.1" if half else "9.7.6.1",
+                [(source, a), (source, b), ("u32", c)], [(result, expect)], read + [code],
+                extra=[".pred %c"], target="sm_90" if bf16 else "sm_80")  # fmt: skip
+
+
 def half_sets():
     """Half-precision `set`: 1.0 in the destination's format or all ones."""
     for t in ("f16", "bf16"):
@@ -210,7 +314,7 @@ def tests():
         assert t in WIDTH
         for op, fn in comparisons(t):
             yield setp(t, op, fn)
-            if t == "f32":
+            if t in ("f32", "f16"):
                 yield setp(t, op, fn, ".ftz")
-    for group in (combined, sets, half_sets, select, properties):
+    for group in (combined, every_combination, sets, every_set, half_sets, select, properties):
         yield from group()

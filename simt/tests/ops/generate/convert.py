@@ -71,6 +71,15 @@ def int_to_float():
                 expect = [encode(f, Fraction(x), ROUND[mode]) for x in ints(src, values)]
                 more = BF16 if name == "bf16" else {}
                 yield test(f"cvt.{mode}.{name}.{src}", src, name, values, expect, **more)
+            if name == "bf16":
+                continue
+            # [0, 1] holds two integers. No integer becomes a subnormal single: `.ftz` is without
+            # effect.
+            expect = [f.one if x > 0 else 0 for x in ints(src, values)]
+            yield test(f"cvt.rn.sat.{name}.{src}", src, name, values, expect)
+            if name == "f32":
+                expect = [encode(f, Fraction(x), "p") for x in ints(src, values)]
+                yield test(f"cvt.rp.ftz.{name}.{src}", src, name, values, expect)
 
 
 def float_values(src, seed):
@@ -115,6 +124,10 @@ def float_to_int():
                 for mode in ("rpi", "rmi"):  # where a flushed subnormal shows
                     expect = [to_integer(f, dst, flush(f, x), ROUND[mode]) for x in values]
                     yield test(f"cvt.{mode}.ftz.{dst}.f32", src, dst, values, expect)
+            if src == "f16":
+                # Out of range is clamped in any case.
+                expect = [to_integer(f, dst, x, "m") for x in values]
+                yield test(f"cvt.rmi.sat.{dst}.f16", src, dst, values, expect)
             if src in ("f32", "f64") and WIDTH[dst] >= 32:
                 expect = [to_integer(f, dst, x, "z") for x in values]
                 yield test(f"cvt.rzi.sat.{dst}.{src}", src, dst, values, expect)

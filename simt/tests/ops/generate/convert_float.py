@@ -147,7 +147,7 @@ def tf32():
         0x3F801000, 0x3F801001, 0x3F800FFF, 0x3F803000, 0xBF801000, 0x7F7FF000, 0x7F7FEFFF,
         0x00001000, 0x00000FFF, 0x007FF000, 0x80001000]  # fmt: skip
 
-    def cut(x, mode, relu):
+    def cut(x, mode, relu, satfinite=""):
         if is_nan(F32, x):
             return "7fffffff" if relu else NAN
         if relu and negative(F32, x):
@@ -156,12 +156,19 @@ def tf32():
         up = {"rna": low >= 0x1000, "rz": False,
               "rn": low > 0x1000 or (low == 0x1000 and m & 0x2000)}[mode]  # fmt: skip
         # Ordered patterns: a carry moves into the exponent, at the top into infinity.
-        return (x & 0x80000000) | (m + (0x2000 if up else 0))
+        m += 0x2000 if up else 0
+        if satfinite and m >= F32.inf_bits:
+            m = F32.inf_bits - 0x2000  # the largest tf32
+        return (x & 0x80000000) | m
 
-    for mode, relu, more in (("rna", "", {}), ("rn", "", dict(target="sm_90")), ("rz", "", dict(target="sm_90")),
-                             ("rn", ".relu", dict(target="sm_90")), ("rz", ".relu", dict(target="sm_90"))):  # fmt: skip
-        name = f"cvt.{mode}{relu}.tf32.f32"
-        expect = [cut(x, mode, relu) for x in values]
+    sm_90, sm_100 = dict(target="sm_90"), dict(target="sm_100", version="8.6")
+    for modifiers, more in ((".rna", {}), (".rna.satfinite", dict(version="8.1")), (".rn", sm_90), (".rz", sm_90),
+                            (".rn.relu", sm_90), (".rz.relu", sm_90), (".rn.satfinite", sm_100),
+                            (".rz.satfinite", sm_100), (".rn.satfinite.relu", sm_100),
+                            (".rz.satfinite.relu", sm_100), (".rn.relu.satfinite", sm_100)):  # fmt: skip
+        name = f"cvt{modifiers}.tf32.f32"
+        mode = modifiers.split(".")[1]
+        expect = [cut(x, mode, ".relu" in modifiers, ".satfinite" in modifiers) for x in values]
         yield elementwise("convert_float", name, name, SPEC, [("f32", values)], [("f32", expect)],
                           [f"{name} %bits, %a0;", "mov.b32 %d0, %bits;"], extra=[".b32 %bits"], **more)  # fmt: skip
 

@@ -47,7 +47,7 @@ def arithmetic():
         cancel(f, three)
         for op, fn, spec in (("add", floats.add, "9.7.4.1"), ("sub", floats.sub, "9.7.4.2"),
                              ("mul", floats.mul, "9.7.4.3")):  # fmt: skip
-            suffixes = [".rn"] if f is BF16 else ["", ".rn", ".ftz", ".sat", ".ftz.sat"]
+            suffixes = ["", ".rn"] if f is BF16 else ["", ".rn", ".ftz", ".sat", ".ftz.sat"]
             for suffix in suffixes:
 
                 def element(a, b):

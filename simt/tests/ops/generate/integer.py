@@ -169,6 +169,16 @@ def carries():
                 f"madc.lo.cc.{t} %d2, %a0, %a1, %a2;", f"madc.hi.{t} %d3, %a0, %a1, 0;"]  # fmt: skip
         yield elementwise("integer", name, name, "9.7.2", [(t, c) for c in cols],
                           [(t, o) for o in outs], code)  # fmt: skip
+        # The upper word of a product and a sum, and the carry that it makes.
+        outs = [[], []]
+        for a, b, c, d in zip(*cols):
+            word = wrap(t, (s(a) * s(b)) >> w) + c
+            for o, x in zip(outs, (word, wrap(t, a * b) + d + (word >> w))):
+                o.append(x & mask)
+        name = f"mad.hi.cc.madc.lo.{t}"
+        code = [f"mad.hi.cc.{t} %d0, %a0, %a1, %a2;", f"madc.lo.{t} %d1, %a0, %a1, %a3;"]
+        yield elementwise("integer", name, name, "9.7.2", [(t, c) for c in cols],
+                          [(t, o) for o in outs], code)  # fmt: skip
 
 
 def dot():

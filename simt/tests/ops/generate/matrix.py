@@ -190,6 +190,40 @@ def single_bit(m, n, k, op):
                  [d[i][j] & 0xFFFFFFFF for i, j in spots], "b32", "s32", "s32", [])  # fmt: skip
 
 
+MODES = {"": "n", ".rn": "n", ".rz": "z", ".rm": "m", ".rp": "p"}
+
+
+def one_product(seed, shape, mode):
+    """Patterns of A, B, C and D in f64, of whose products one an element is not zero: how it and C
+    are rounded does not depend on the order of the sum."""
+    s = Stream(seed)
+
+    def draw():
+        return s.below(1 << 52) | (1020 + s.below(7)) << 52 | s.below(2) << 63
+
+    a = [[draw() if q == i % shape.k else 0 for q in range(shape.k)] for i in range(shape.m)]
+    b, c = numbers(shape.k, shape.n, draw), numbers(shape.m, shape.n, draw)
+    exact = product(*([[value(F64, x) for x in r] for r in m] for m in (a, b, c)), shape)
+    return a, b, c, [[encode(F64, x, MODES[mode]) for x in r] for r in exact]
+
+
+def rounded_doubles():
+    before = [(8, 8, 4, mode) for mode in (".rn", ".rz", ".rm", ".rp")]
+    before += [(16, 8, 4, ".rz"), (16, 8, 8, ".rm"), (16, 8, 16, ".rp")]
+    after = [(8, 8, 4, ".rz"), (16, 8, 4, ".rm"), (16, 8, 8, ".rp"), (16, 8, 16, ".rn")]
+    for first, (m, n, k, mode) in [(True, x) for x in before] + [(False, x) for x in after]:
+        shape = Shape(m, n, k, "f64")
+        types = f"{mode}.f64.f64.f64.f64" if first else f".f64.f64.f64.f64{mode}"
+        instruction = f"mma.sync.aligned.m{m}n{n}k{k}.row.col{types}"
+        a, b, c, d = one_product(instruction, shape, mode)
+        spots = [shape.c(lane, i) for lane in range(32) for i in range(shape.c_elements)]
+        yield module(f"m{m}n{n}k{k}{types}", instruction, shape,
+                     pack(shape, a, shape.a, shape.a_regs, 64), pack(shape, b, shape.b, shape.b_regs, 64),
+                     [c[i][j] for i, j in spots], [d[i][j] for i, j in spots], "f64", "f64", "f64",
+                     ["one product is not zero: one rounding in any order"],
+                     target="sm_80" if m == 8 else "sm_90")  # fmt: skip
+
+
 def special_values():
     """Infinities and NaN pass through: one of each in chosen rows of A."""
     for atype in ("f16", "bf16"):
@@ -219,7 +253,7 @@ def special_values():
 
 def quad_pairs():
     """m8n8k4.f16: four products at once, each by lanes q·4…q·4+3 and 16 more (9.7.14.5.1)."""
-    for dtype, ctype in (("f32", "f32"), ("f16", "f16")):
+    for dtype, ctype in (("f32", "f32"), ("f16", "f16"), ("f32", "f16")):
         for la in ("row", "col"):
             for lb in ("row", "col"):
                 s = Stream(f"m8n8k4 {dtype} {la} {lb}")
@@ -240,13 +274,13 @@ def quad_pairs():
                         row, col = (lane % 4, i + high) if lb == "row" else (i, lane % 4 + high)
                         wb.append(encode(F16, b[row][col]))
                     for i in range(8):
-                        if dtype == "f16":
-                            row, col = lane % 4 + high, i
-                        else:
-                            row = (lane & 1) + (i & 2) + high
-                            col = (i & 4) + (lane & 2) + (i & 1)
-                        wc.append(encode(FLOAT[ctype], c[row][col]))
-                        wd.append(encode(FLOAT[dtype], d[row][col]))
+                        for t, words, matrix in ((ctype, wc, c), (dtype, wd, d)):
+                            if t == "f16":
+                                row, col = lane % 4 + high, i
+                            else:
+                                row = (lane & 1) + (i & 2) + high
+                                col = (i & 4) + (lane & 2) + (i & 1)
+                            words.append(encode(FLOAT[t], matrix[row][col]))
                 words_a = [x | y << 16 for x, y in zip(wa[::2], wa[1::2])]
                 words_b = [x | y << 16 for x, y in zip(wb[::2], wb[1::2])]
                 shape = Shape(8, 8, 4, "f16")
@@ -269,6 +303,9 @@ def tests():
     for a in ("e4m3", "e5m2"):
         for b in ("e4m3", "e5m2"):
             yield from floating(16, 8, 32, a, "f32", "f32", b, random=False, target="sm_89", version="8.4")
+            more = dict(random=False, target="sm_89", version="8.7")
+            yield from floating(16, 8, 16, a, "f32", "f32", b, **more)
+            yield from floating(16, 8, 16 if a == b else 32, a, "f16", "f16", b, **more)
     for m, n, k in ((8, 8, 16), (16, 8, 16), (16, 8, 32)):
         for a in ("s8", "u8"):
             for b in ("s8", "u8"):
@@ -281,5 +318,6 @@ def tests():
     for m, n, k in ((8, 8, 128), (16, 8, 128), (16, 8, 256)):
         for op in ("xor", "and"):
             yield from single_bit(m, n, k, op)
+    yield from rounded_doubles()
     yield from special_values()
     yield from quad_pairs()

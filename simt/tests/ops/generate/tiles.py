@@ -64,28 +64,34 @@ def loads():
 
 def stores():
     s = Stream("stmatrix")
-    for n in (1, 2, 4):
-        for trans in ("", ".trans"):
-            op = f"stmatrix.sync.aligned.m8n8.x{n}{trans}.shared.b16"
-            regs_in = [s.next() & 0xFFFFFFFF for _ in range(32 * n)]
-            halves = [0] * 512
-            for lane in range(32):
-                for m in range(n):
-                    for j, (row, col) in enumerate(fragment(lane, trans)):
-                        halves[LINES[8 * m + row] * 8 + col] = regs_in[lane * n + m] >> 16 * j & 0xFFFF
-            words = [x | y << 16 for x, y in zip(halves[::2], halves[1::2])]
-            code = ["mov.u32 %s, tile;", "shl.b32 %t, %i, 5;", "add.u32 %t, %s, %t;", "mov.u32 %v, 0;",
-                    "st.shared.v4.u32 [%t], {%v, %v, %v, %v};", "st.shared.v4.u32 [%t+16], {%v, %v, %v, %v};",
-                    "bar.sync 0;", "ld.global.u32 %u, [%in1];", "add.u32 %u, %s, %u;"]  # fmt: skip
-            code += [f"ld.global.b32 %d{k}, [%in0+{4 * k}];" for k in range(n)]
-            code += [f"{op} [%u], {{{', '.join(f'%d{k}' for k in range(n))}}};", "bar.sync 0;"]
-            for k in range(8):
-                code += [f"ld.shared.u32 %v, [%t+{4 * k}];", f"st.global.u32 [%out0+{4 * k}], %v;"]
-            yield kernel("tiles", f"stmatrix.x{n}{trans}", op, "9.7.14.5.16",
-                         [given("in0", "b32", regs_in), given("in1", "u32", [16 * LINES[k % (8 * n)] for k in range(32)]),
-                          wanted("out0", "u32", words)],
-                         code, [".u32 %s", ".u32 %t", ".u32 %u", ".u32 %v", f".b32 %d<{n}>"],
-                         per_thread={"in0": n, "out0": 8}, globals_=[SHARED], target="sm_90")  # fmt: skip
+    forms = [(n, trans, ".shared") for n in (1, 2, 4) for trans in ("", ".trans")]
+    forms += [(4, "", ".shared::cta"), (1, ".trans", ".shared::cta"), (2, "", ""), (4, ".trans", "")]
+    for n, trans, space in forms:
+        op = f"stmatrix.sync.aligned.m8n8.x{n}{trans}{space}.b16"
+        regs_in = [s.next() & 0xFFFFFFFF for _ in range(32 * n)]
+        halves = [0] * 512
+        for lane in range(32):
+            for m in range(n):
+                for j, (row, col) in enumerate(fragment(lane, trans)):
+                    halves[LINES[8 * m + row] * 8 + col] = regs_in[lane * n + m] >> 16 * j & 0xFFFF
+        words = [x | y << 16 for x, y in zip(halves[::2], halves[1::2])]
+        code = ["mov.u32 %s, tile;", "shl.b32 %t, %i, 5;", "add.u32 %t, %s, %t;", "mov.u32 %v, 0;",
+                "st.shared.v4.u32 [%t], {%v, %v, %v, %v};", "st.shared.v4.u32 [%t+16], {%v, %v, %v, %v};",
+                "bar.sync 0;", "ld.global.u32 %u, [%in1];", "add.u32 %u, %s, %u;"]  # fmt: skip
+        code += [f"ld.global.b32 %d{k}, [%in0+{4 * k}];" for k in range(n)]
+        where = "[%u]"
+        if not space:
+            code += ["cvt.u64.u32 %g, %u;", "cvta.shared.u64 %g, %g;"]
+            where = "[%g]"
+        code += [f"{op} {where}, {{{', '.join(f'%d{k}' for k in range(n))}}};", "bar.sync 0;"]
+        for k in range(8):
+            code += [f"ld.shared.u32 %v, [%t+{4 * k}];", f"st.global.u32 [%out0+{4 * k}], %v;"]
+        label = {"": ".generic", ".shared": "", ".shared::cta": ".cta"}[space]
+        yield kernel("tiles", f"stmatrix.x{n}{trans}{label}", op, "9.7.14.5.16",
+                     [given("in0", "b32", regs_in), given("in1", "u32", [16 * LINES[k % (8 * n)] for k in range(32)]),
+                      wanted("out0", "u32", words)],
+                     code, [".u32 %s", ".u32 %t", ".u32 %u", ".u32 %v", ".u64 %g", f".b32 %d<{n}>"],
+                     per_thread={"in0": n, "out0": 8}, globals_=[SHARED], target="sm_90")  # fmt: skip
 
 
 def moves():
