@@ -397,8 +397,10 @@ table! {
     TanhF32 "tanh.approx.f32" f32 = (a: f32) approx::tanh(a);
     AbsF32 "abs{.ftz}.f32" f32 = (a: f32; fl) { let x = if fl.ftz() { float::flush(a) } else { a }; x.abs() };
     NegF32 "neg{.ftz}.f32" f32 = (a: f32; fl) { let x = if fl.ftz() { float::flush(a) } else { a }; -x };
-    MinF32 "min{.ftz}{.NaN}{.xorsign}{.abs}.f32" f32 = (a: f32, b: f32; fl) float::extremum(a, b, fl, false);
-    MaxF32 "max{.ftz}{.NaN}{.xorsign}{.abs}.f32" f32 = (a: f32, b: f32; fl) float::extremum(a, b, fl, true);
+    MinF32 "min{.ftz}{.NaN}.f32" f32 = (a: f32, b: f32; fl) float::extremum(a, b, fl, false);
+    #[rare] MinXorsignF32 "min{.ftz}{.NaN}.xorsign.abs.f32" f32 = (a: f32, b: f32; fl) float::extremum(a, b, fl, false);
+    MaxF32 "max{.ftz}{.NaN}.f32" f32 = (a: f32, b: f32; fl) float::extremum(a, b, fl, true);
+    #[rare] MaxXorsignF32 "max{.ftz}{.NaN}.xorsign.abs.f32" f32 = (a: f32, b: f32; fl) float::extremum(a, b, fl, true);
     #[rare] CopysignF32 "copysign.f32" f32 = (a: f32, b: f32) b.copysign(a);
 
     // f64.
@@ -432,8 +434,10 @@ table! {
     #[rare] FmaF16 "fma.rn{.ftz}{.sat|.relu}.f16" f16 = (a: f16, b: f16, c: f16; fl) F16.fma(a, b, c, fl);
     #[rare] NegF16 "neg{.ftz}.f16" f16 = (a: f16; fl) F16.flushed(a, fl) ^ 0x8000;
     #[rare] AbsF16 "abs{.ftz}.f16" f16 = (a: f16; fl) F16.flushed(a, fl) & 0x7fff;
-    #[rare] MinF16 "min{.ftz}{.NaN}{.xorsign}{.abs}.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, false);
-    #[rare] MaxF16 "max{.ftz}{.NaN}{.xorsign}{.abs}.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, true);
+    #[rare] MinF16 "min{.ftz}{.NaN}.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, false);
+    #[rare] MinXorsignF16 "min{.ftz}{.NaN}.xorsign.abs.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, false);
+    #[rare] MaxF16 "max{.ftz}{.NaN}.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, true);
+    #[rare] MaxXorsignF16 "max{.ftz}{.NaN}.xorsign.abs.f16" f16 = (a: f16, b: f16; fl) F16.extremum(a, b, fl, true);
     #[rare] Ex2F16 "ex2.approx.f16" f16 = (a: f16; fl) F16.unary(a, fl, approx::exp2);
     #[rare] TanhF16 "tanh.approx.f16" f16 = (a: f16; fl) F16.unary(a, fl, approx::tanh);
     AddF16x2 "add{.rn}{.ftz}{.sat}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.binary(a, b, fl, |x, y| x + y));
@@ -442,8 +446,10 @@ table! {
     FmaF16x2 "fma.rn{.ftz}{.sat|.relu}.f16x2" f16x2 = (a: f16x2, b: f16x2, c: f16x2; fl) half::triple(a, b, c, |a, b, c| F16.fma(a, b, c, fl));
     #[rare] NegF16x2 "neg{.ftz}.f16x2" f16x2 = (a: f16x2; fl) half::pair(a, a, |x, _| F16.flushed(x, fl)) ^ 0x8000_8000;
     #[rare] AbsF16x2 "abs{.ftz}.f16x2" f16x2 = (a: f16x2; fl) half::pair(a, a, |x, _| F16.flushed(x, fl)) & 0x7fff_7fff;
-    #[rare] MinF16x2 "min{.ftz}{.NaN}{.xorsign}{.abs}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, false));
-    #[rare] MaxF16x2 "max{.ftz}{.NaN}{.xorsign}{.abs}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, true));
+    #[rare] MinF16x2 "min{.ftz}{.NaN}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, false));
+    #[rare] MinXorsignF16x2 "min{.ftz}{.NaN}.xorsign.abs.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, false));
+    #[rare] MaxF16x2 "max{.ftz}{.NaN}.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, true));
+    #[rare] MaxXorsignF16x2 "max{.ftz}{.NaN}.xorsign.abs.f16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| F16.extremum(a, b, fl, true));
     #[rare] Ex2F16x2 "ex2.approx.f16x2" f16x2 = (a: f16x2; fl) half::pair(a, a, |a, _| F16.unary(a, fl, approx::exp2));
     #[rare] TanhF16x2 "tanh.approx.f16x2" f16x2 = (a: f16x2; fl) half::pair(a, a, |a, _| F16.unary(a, fl, approx::tanh));
     #[rare] AddBf16 "add{.rn}.bf16" f16 = (a: f16, b: f16; fl) BF16.binary(a, b, fl, |x, y| x + y);
@@ -452,8 +458,10 @@ table! {
     #[rare] FmaBf16 "fma.rn{.relu}.bf16" f16 = (a: f16, b: f16, c: f16; fl) BF16.fma(a, b, c, fl);
     #[rare] NegBf16 "neg.bf16" f16 = (a: f16) a ^ 0x8000;
     #[rare] AbsBf16 "abs.bf16" f16 = (a: f16) a & 0x7fff;
-    #[rare] MinBf16 "min{.NaN}{.xorsign}{.abs}.bf16" f16 = (a: f16, b: f16; fl) BF16.extremum(a, b, fl, false);
-    #[rare] MaxBf16 "max{.NaN}{.xorsign}{.abs}.bf16" f16 = (a: f16, b: f16; fl) BF16.extremum(a, b, fl, true);
+    #[rare] MinBf16 "min{.NaN}.bf16" f16 = (a: f16, b: f16; fl) BF16.extremum(a, b, fl, false);
+    #[rare] MinXorsignBf16 "min{.NaN}.xorsign.abs.bf16" f16 = (a: f16, b: f16; fl) BF16.extremum(a, b, fl, false);
+    #[rare] MaxBf16 "max{.NaN}.bf16" f16 = (a: f16, b: f16; fl) BF16.extremum(a, b, fl, true);
+    #[rare] MaxXorsignBf16 "max{.NaN}.xorsign.abs.bf16" f16 = (a: f16, b: f16; fl) BF16.extremum(a, b, fl, true);
     #[rare] Ex2Bf16 "ex2.approx.ftz.bf16" f16 = (a: f16) BF16.unary(a, Flags(1), approx::exp2);
     #[rare] TanhBf16 "tanh.approx.bf16" f16 = (a: f16) BF16.unary(a, Flags(0), approx::tanh);
     AddBf16x2 "add{.rn}.bf16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| BF16.binary(a, b, fl, |x, y| x + y));
@@ -462,8 +470,10 @@ table! {
     FmaBf16x2 "fma.rn{.relu}.bf16x2" f16x2 = (a: f16x2, b: f16x2, c: f16x2; fl) half::triple(a, b, c, |a, b, c| BF16.fma(a, b, c, fl));
     #[rare] NegBf16x2 "neg.bf16x2" f16x2 = (a: f16x2) a ^ 0x8000_8000;
     #[rare] AbsBf16x2 "abs.bf16x2" f16x2 = (a: f16x2) a & 0x7fff_7fff;
-    #[rare] MinBf16x2 "min{.NaN}{.xorsign}{.abs}.bf16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| BF16.extremum(a, b, fl, false));
-    #[rare] MaxBf16x2 "max{.NaN}{.xorsign}{.abs}.bf16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| BF16.extremum(a, b, fl, true));
+    #[rare] MinBf16x2 "min{.NaN}.bf16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| BF16.extremum(a, b, fl, false));
+    #[rare] MinXorsignBf16x2 "min{.NaN}.xorsign.abs.bf16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| BF16.extremum(a, b, fl, false));
+    #[rare] MaxBf16x2 "max{.NaN}.bf16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| BF16.extremum(a, b, fl, true));
+    #[rare] MaxXorsignBf16x2 "max{.NaN}.xorsign.abs.bf16x2" f16x2 = (a: f16x2, b: f16x2; fl) half::pair(a, b, |a, b| BF16.extremum(a, b, fl, true));
     #[rare] Ex2Bf16x2 "ex2.approx.ftz.bf16x2" f16x2 = (a: f16x2) half::pair(a, a, |a, _| BF16.unary(a, Flags(1), approx::exp2));
     #[rare] TanhBf16x2 "tanh.approx.bf16x2" f16x2 = (a: f16x2) half::pair(a, a, |a, _| BF16.unary(a, Flags(0), approx::tanh));
 

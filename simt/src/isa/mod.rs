@@ -84,6 +84,13 @@ pub(crate) fn lower(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         let known = patterns().get(i.opcode.text.as_str());
         return Err(match known {
             Some(forms) => {
+                // The nearest first: those with most of the modifiers.
+                let unknown = |form: &Entry| {
+                    let known = |m: &str| form.pattern.names(m);
+                    i.modifiers.iter().filter(|m| !known(&m.text)).count()
+                };
+                let mut forms: Vec<&Entry> = forms.iter().collect();
+                forms.sort_by_key(|form| unknown(form));
                 let forms: Vec<&str> = forms.iter().map(|f| f.text).take(4).collect();
                 error.with_help(format!("known forms: {}", forms.join(", ")))
             }

@@ -68,6 +68,11 @@ impl Pattern {
         self.taken(modifiers).is_some()
     }
 
+    /// Whether a modifier may stand anywhere in it.
+    pub(crate) fn names(&self, modifier: &str) -> bool {
+        self.slots.iter().any(|slot| slot.word(modifier).is_some())
+    }
+
     /// What an instruction takes at each place: a word, or nothing.
     fn taken<'a>(&self, modifiers: impl Iterator<Item = &'a str>) -> Option<Taken> {
         let modifiers: SmallVec<[&str; 12]> = modifiers.collect();

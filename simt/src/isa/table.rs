@@ -91,7 +91,23 @@ forms! {
     "cvt<.rn|.rz|.rm|.rp>{.sat}<.f16|.f64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
     "cvt<.rn|.rz|.rm|.rp>.bf16<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
     "cvt<.rn|.rz>.relu<.f16|.bf16>.f32" => arithmetic::cvt;
-    "cvt{.rn|.rz|.rm|.rp|.rni|.rzi|.rmi|.rpi}{.ftz}{.sat}<.f16|.bf16|.f32|.f64><.f16|.bf16|.f32|.f64>" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>{.ftz}{.sat}.f32.f64" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>{.ftz}{.sat}.f16.f32" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>{.sat}.f16.f64" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>{.ftz}.bf16.f32" => arithmetic::cvt_any;
+    "cvt<.rn|.rz|.rm|.rp>.bf16.f64" => arithmetic::cvt_any;
+    "cvt{.ftz}{.sat}.f32.f16" => arithmetic::cvt_any;
+    "cvt{.ftz}{.sat}.f64.f32" => arithmetic::cvt_any;
+    "cvt{.sat}.f64.f16" => arithmetic::cvt_any;
+    // ptxas rounds to nearest where none of these four says how.
+    "cvt{.rn|.rz|.rm|.rp}{.ftz}.f32.bf16" => arithmetic::cvt_any;
+    "cvt{.rn|.rz|.rm|.rp}.f64.bf16" => arithmetic::cvt_any;
+    "cvt{.rn|.rz|.rm|.rp}.f16.bf16" => arithmetic::cvt_any;
+    "cvt{.rn|.rz|.rm|.rp}.bf16.f16" => arithmetic::cvt_any;
+    "cvt{.rni|.rzi|.rmi|.rpi}{.ftz}{.sat}.f32.f32" => arithmetic::cvt_any;
+    "cvt{.rni|.rzi|.rmi|.rpi}{.sat}.f16.f16" => arithmetic::cvt_any;
+    "cvt{.rni|.rzi|.rmi|.rpi}{.sat}.f64.f64" => arithmetic::cvt_any;
+    "cvt{.rni|.rzi|.rmi|.rpi}.bf16.bf16" => arithmetic::cvt_any;
     "cvt<.rn|.rz>{.relu}.satfinite<.f16|.bf16|.f16x2|.bf16x2>.f32" => arithmetic::cvt;
     "cvt.rn.satfinite{.relu}<.e4m3x2|.e5m2x2><.f32|.f16x2>" => arithmetic::cvt;
     "cvt.rn{.relu}.f16x2<.e4m3x2|.e5m2x2>" => arithmetic::cvt;

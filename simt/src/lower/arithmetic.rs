@@ -433,27 +433,12 @@ pub(crate) fn cvt(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     } else {
         None
     };
-    let rounds = |m: &str| {
-        matches!(
-            m,
-            ".rn" | ".rz" | ".rm" | ".rp" | ".rni" | ".rzi" | ".rmi" | ".rpi" | ".rna"
-        )
-    };
-    let rounding = i.modifiers.iter().find(|m| rounds(&m.text));
-    let float = |ty: ScalarType| ty.kind() == TypeKind::Float;
-    // Only between floats may it be missing: the table's other lines have one.
-    if rounding.is_none() && float(to) && float(from) && to.bits() < from.bits() {
-        let error = e.wrong(
-            i.span,
-            format!("`{}` needs a rounding modifier", i.mnemonic()),
-        );
-        return Err(error.with_help("for example `.rn`"));
-    }
+    let integral = |m: &str| matches!(m, ".rni" | ".rzi" | ".rmi" | ".rpi");
     let conversion = Conversion {
         to: elements(to).unwrap_or(to),
         from: elements(from).unwrap_or(from),
         flags: Flags::of(i),
-        integral: rounding.is_some(),
+        integral: i.modifiers.iter().any(|m| integral(&m.text)),
     };
     let index = e.program.converts.len() as u16;
     let (wide_d, wide_a) = (d.planes == 2, a.planes == 2);

@@ -49,7 +49,7 @@ pub(crate) struct Conversion {
     pub(crate) to: ScalarType,
     pub(crate) from: ScalarType,
     pub(crate) flags: Flags,
-    /// Whether a rounding modifier is written: float to the same float then rounds to integral.
+    /// Whether a float becomes the same type's integral value.
     pub(crate) integral: bool,
 }
 
