@@ -232,13 +232,19 @@ fn fragment<O: Observer>(
     let stride = op.stride.map(|s| *warp.registers.narrow(s));
     let count = op.registers.len();
     let per = Shape::packed(op.ty);
-    let size = op.memory.ty.bytes();
+    // Elements of less than a byte go by whole registers.
+    let narrow = op.ty.bits() < 8;
+    let width = if narrow {
+        op.ty.bits()
+    } else {
+        op.memory.ty.bits()
+    };
     let load = op.memory.access == crate::lower::program::Access::Load;
     let Some(Some(one)) = op.memory.registers.first().copied() else {
         return Ok(());
     };
     for (r, reg) in op.registers.iter().enumerate() {
-        for i in 0..per {
+        for i in 0..if narrow { 1 } else { per } {
             let targets = std::array::from_fn(|lane| {
                 let (row, column) = op.shape.position(op.part, per, lane, r, i, count);
                 let dense = if op.column_major { rows } else { columns } as u64;
@@ -248,10 +254,10 @@ fn fragment<O: Observer>(
                 } else {
                     row as u64 * step + column as u64
                 };
-                base[lane].wrapping_add(element.wrapping_mul(u64::from(size)))
+                base[lane].wrapping_add(element.wrapping_mul(u64::from(width)) / 8)
             });
             let shift = (i as u32 * op.ty.bits()).min(31);
-            let keep = if op.ty.bits() >= 32 {
+            let keep = if narrow || op.ty.bits() >= 32 {
                 u64::MAX
             } else {
                 (1 << op.ty.bits()) - 1

@@ -231,6 +231,12 @@ forms! {
     "wmma.load<.a|.b>.sync.aligned<.row|.col>.m16n16k8{.global|.shared|.shared::cta}.tf32" => matrix::wmma_memory;
     "wmma.load.c.sync.aligned<.row|.col>.m16n16k8{.global|.shared|.shared::cta}.f32" => matrix::wmma_memory;
     "wmma.load<.a|.b|.c>.sync.aligned<.row|.col>.m8n8k4{.global|.shared|.shared::cta}.f64" => matrix::wmma_memory;
+    "wmma.load.a.sync.aligned.row.m8n8k32{.global|.shared|.shared::cta}<.s4|.u4>" => matrix::wmma_memory;
+    "wmma.load.b.sync.aligned.col.m8n8k32{.global|.shared|.shared::cta}<.s4|.u4>" => matrix::wmma_memory;
+    "wmma.load.a.sync.aligned.row.m8n8k128{.global|.shared|.shared::cta}.b1" => matrix::wmma_memory;
+    "wmma.load.b.sync.aligned.col.m8n8k128{.global|.shared|.shared::cta}.b1" => matrix::wmma_memory;
+    "wmma.load.c.sync.aligned<.row|.col><.m8n8k32|.m8n8k128>{.global|.shared|.shared::cta}.s32" => matrix::wmma_memory;
+    "wmma.store.d.sync.aligned<.row|.col><.m8n8k32|.m8n8k128>{.global|.shared|.shared::cta}.s32" => matrix::wmma_memory;
     "wmma.store.d.sync.aligned<.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>{.global|.shared|.shared::cta}<.f16|.f32|.s32>" => matrix::wmma_memory;
     "wmma.store.d.sync.aligned<.row|.col>.m16n16k8{.global|.shared|.shared::cta}.f32" => matrix::wmma_memory;
     "wmma.store.d.sync.aligned<.row|.col>.m8n8k4{.global|.shared|.shared::cta}.f64" => matrix::wmma_memory;
@@ -240,6 +246,9 @@ forms! {
     "wmma.mma.sync.aligned<.row|.col><.row|.col>.m16n16k8.f32.tf32.tf32.f32" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.s32.s8.s8.s32{.satfinite}" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col><.m16n16k16|.m8n32k16|.m32n8k16>.s32.u8.u8.s32{.satfinite}" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned.row.col.m8n8k32.s32.s4.s4.s32{.satfinite}" => matrix::wmma_mma;
+    "wmma.mma.sync.aligned.row.col.m8n8k32.s32.u4.u4.s32{.satfinite}" => matrix::wmma_mma;
+    "wmma.mma<.xor|.and>.popc.sync.aligned.row.col.m8n8k128.s32.b1.b1.s32" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4{.rn|.rz|.rm|.rp}.f64.f64.f64.f64" => matrix::wmma_mma;
     "wmma.mma.sync.aligned<.row|.col><.row|.col>.m8n8k4.f64.f64.f64.f64<.rn|.rz|.rm|.rp>" => matrix::wmma_mma;
 

@@ -50,7 +50,8 @@ pub(crate) struct Fragment {
     pub(crate) ty: ScalarType,
     pub(crate) column_major: bool,
     pub(crate) registers: SmallVec<[Reg; 8]>,
-    /// One element: its register is where it is put together or taken apart.
+    /// One element, or a register full of such of less than a byte: its register is where it is
+    /// put together or taken apart.
     pub(crate) memory: MemoryOp,
     /// Elements from one row (or column) to the next.
     pub(crate) stride: Option<u16>,
@@ -353,13 +354,11 @@ pub(crate) fn wmma_memory(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         Some(s) => Some(e.src(s, ScalarType::U32)?.plane),
         None => None,
     };
-    if ty.bits() < 8 {
-        return Err(e.unsupported(i.span, "`wmma` on elements of less than a byte"));
-    }
-    let element = match ty.bytes() {
-        1 => ScalarType::B8,
-        2 => ScalarType::B16,
-        8 => ScalarType::B64,
+    let element = match ty.bits() {
+        8 => ScalarType::B8,
+        16 => ScalarType::B16,
+        64 => ScalarType::B64,
+        // Or the eight or 32 elements of a register, side by side.
         _ => ScalarType::B32,
     };
     let access = if load { Access::Load } else { Access::Store };

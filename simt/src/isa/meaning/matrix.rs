@@ -92,7 +92,13 @@ impl Shape {
                 let (rows, columns) = self.extent(part);
                 let slot = (lane * count + r) * per + i;
                 let element = slot % (rows * columns);
-                (element / columns, element % columns)
+                // Of less than a byte, a register's elements must be neighbours in memory, where B
+                // lies by columns.
+                if part == Part::B && self.b.bits() < 8 {
+                    (element % rows, element / rows)
+                } else {
+                    (element / columns, element % columns)
+                }
             }
             Layout::Regular => match part {
                 Part::A if self.m == 8 => (g, per * t + 4 * per * r + i),

@@ -212,6 +212,23 @@ def integers(shape, t, layouts, turn, satfinite):
                [a, b, [[x & 0xFFFFFFFF for x in r] for r in c], [[x & 0xFFFFFFFF for x in r] for r in d]], turn)  # fmt: skip
 
 
+def narrow_integers(t, turn, satfinite):
+    """Elements of four bits: A by rows, B by columns."""
+    yield from integers(Extents(8, 8, 32), t, LAYOUTS[0], turn, satfinite)
+
+
+def single_bits(op, turn):
+    shape = Extents(8, 8, 128)
+    instruction = f"wmma.mma.{op}.popc.sync.aligned.row.col.{shape}.s32.b1.b1.s32"
+    s = Stream(f"{instruction} {turn}")
+    a, b = numbers(8, 128, lambda: s.below(2)), numbers(128, 8, lambda: s.below(2))
+    c = numbers(8, 8, lambda: s.below(1000) - 500)
+    d = [[c[i][j] + sum(a[i][q] ^ b[q][j] if op == "xor" else a[i][q] & b[q][j] for q in range(128))
+          for j in range(8)] for i in range(8)]  # fmt: skip
+    yield test(f"{shape}.{op}.popc.s32.b1.b1.s32.{turn}", instruction, shape, ["b1", "b1", "s32", "s32"], LAYOUTS[0],
+               [a, b, [[x & 0xFFFFFFFF for x in r] for r in c], [[x & 0xFFFFFFFF for x in r] for r in d]], turn)  # fmt: skip
+
+
 def doubles(before, after, layouts, turn):
     shape = Extents(8, 8, 4)
     types = "f64.f64.f64.f64"
@@ -238,6 +255,10 @@ def tests():
         turn += 1  # another combination with the next shape
     for k, (d, c) in enumerate((("f16", "f16"), ("f16", "f32"), ("f32", "f16"), ("f32", "f32"))):
         yield from floats(Extents(*SHAPES[k % 3]), "f16", c, d, LAYOUTS[k], k + 1, True, target="sm_75", version="6.3")
+    for k, (t, satfinite) in enumerate((("s4", False), ("u4", False), ("s4", True), ("u4", True))):
+        yield from narrow_integers(t, k, satfinite)
+    for k in range(4):
+        yield from single_bits(("xor", "and")[k % 2], k)
     for k, layouts in enumerate(LAYOUTS):
         yield from floats(Extents(16, 16, 8), "tf32", "f32", "f32", layouts, k)
     for k, mode in enumerate(("", ".rn", ".rz", ".rm", ".rp")):
