@@ -83,7 +83,19 @@ forms! {
     concat!("setp", float_relations!(), "{.and|.or|.xor}.bf16x2") => pairs::compare;
     concat!("set", float_relations!(), "{.and|.or|.xor}{.ftz}<.f16x2|.u32|.s32>.f16x2") => pairs::compare;
     concat!("set", float_relations!(), "{.and|.or|.xor}<.bf16x2|.u32|.s32>.bf16x2") => pairs::compare;
-    "cvt{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
+    "cvt<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>" => arithmetic::cvt_any;
+    // Between integers where the one type does not hold all of the other.
+    "cvt.sat<.u8|.s8><.u16|.u32|.u64|.s16|.s32|.s64>" => arithmetic::cvt;
+    "cvt.sat.u8.s8" => arithmetic::cvt;
+    "cvt.sat.s8.u8" => arithmetic::cvt;
+    "cvt.sat<.u16|.s16><.u32|.u64|.s32|.s64>" => arithmetic::cvt;
+    "cvt.sat.u16<.s8|.s16>" => arithmetic::cvt;
+    "cvt.sat.s16.u16" => arithmetic::cvt;
+    "cvt.sat<.u32|.s32><.u64|.s64>" => arithmetic::cvt;
+    "cvt.sat.u32<.s8|.s16|.s32>" => arithmetic::cvt;
+    "cvt.sat.s32.u32" => arithmetic::cvt;
+    "cvt.sat.u64<.s8|.s16|.s32|.s64>" => arithmetic::cvt;
+    "cvt.sat.s64.u64" => arithmetic::cvt;
     "cvt<.rni|.rzi|.rmi|.rpi>{.ftz}{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>.f32" => arithmetic::cvt_any;
     "cvt<.rni|.rzi|.rmi|.rpi>{.sat}<.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64><.f16|.f64>" => arithmetic::cvt_any;
     "cvt<.rni|.rzi|.rmi|.rpi><.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64>.bf16" => arithmetic::cvt_any;
@@ -111,6 +123,7 @@ forms! {
     "cvt<.rn|.rz>{.relu}.satfinite<.f16|.bf16|.f16x2|.bf16x2>.f32" => arithmetic::cvt;
     "cvt.rn.satfinite{.relu}<.e4m3x2|.e5m2x2><.f32|.f16x2>" => arithmetic::cvt;
     "cvt.rn{.relu}.f16x2<.e4m3x2|.e5m2x2>" => arithmetic::cvt;
+    "lop3<.or|.and>.b32" => arithmetic::lop3_combined;
     "add.cc<.u32|.s32|.u64|.s64>" => arithmetic::carry;
     "addc{.cc}<.u32|.s32|.u64|.s64>" => arithmetic::carry;
     "sub.cc<.u32|.s32|.u64|.s64>" => arithmetic::carry;

@@ -63,19 +63,58 @@ pub(crate) fn lop3(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;
     let operands = e.operands(i, 5)?;
     let ty = ScalarType::B32;
-    let table = e.immediate(&operands[4])?;
-    let Ok(table) = u8::try_from(table) else {
-        return Err(e.wrong(operands[4].span, "a truth table is a number from 0 to 255"));
-    };
+    let table = truth_table(e, &operands[4])?;
     let d = e.dst(&operands[0], ty)?.plane;
     let [a, b, c] = [
         e.src(&operands[1], ty)?,
         e.src(&operands[2], ty)?,
         e.src(&operands[3], ty)?,
     ];
-    let r = [d, a.plane, b.plane, c.plane, u16::from(table)];
+    let r = [d, a.plane, b.plane, c.plane, table];
     e.push(Op::Alu { f: Alu::Lop3, r }, guard);
     Ok(())
+}
+
+/// `lop3` with a predicate: whether any bit is set, combined with another.
+pub(crate) fn lop3_combined(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
+    let guard = e.guard(i)?;
+    let operands = e.operands(i, 6)?;
+    let OperandKind::Pair(d, p) = &operands[0].kind else {
+        return Err(e.wrong(operands[0].span, "`d|p` is needed here"));
+    };
+    let ty = ScalarType::B32;
+    let table = truth_table(e, &operands[4])?;
+    let d = match d.kind {
+        OperandKind::Sink => None,
+        _ => Some(e.dst(d, ty)?),
+    };
+    let p = e.dst(p, ScalarType::Pred)?;
+    let [a, b, c] = [
+        e.src(&operands[1], ty)?,
+        e.src(&operands[2], ty)?,
+        e.src(&operands[3], ty)?,
+    ];
+    let q = e.src(&operands[5], ScalarType::Pred)?;
+    let (value, any, zero) = (e.fresh(ty), e.fresh(ScalarType::Pred), e.bits(ty, 0));
+    let r = [value.plane, a.plane, b.plane, c.plane, table];
+    e.push(Op::Alu { f: Alu::Lop3, r }, guard);
+    let r = [any.plane, value.plane, zero.plane, 0, 0];
+    e.push(Op::Alu { f: Alu::NeB32, r }, guard);
+    let f = (i.modifiers.iter().find_map(|m| logic(&m.text))).unwrap_or(Logic::Or);
+    let r = [p.plane, any.plane, q.plane];
+    e.push(Op::Logic { f, r }, guard);
+    if let Some(d) = d {
+        copy(e, d, value, guard);
+    }
+    Ok(())
+}
+
+fn truth_table(e: &mut Emitter<'_>, operand: &Operand) -> Result<u16> {
+    let table = e.immediate(operand)?;
+    match u8::try_from(table) {
+        Ok(table) => Ok(table.into()),
+        Err(_) => Err(e.wrong(operand.span, "a truth table is a number from 0 to 255")),
+    }
 }
 
 fn emit(

@@ -46,6 +46,21 @@ def logic():
         name = f"lop3.b32.{table:02x}"
         yield test(name, ["b32"] * 3, "b32", cols, lut, "9.7.8.6",
                    f"lop3.b32 %d0, %a0, %a1, %a2, 0x{table:02x};")  # fmt: skip
+    # With a predicate: whether any bit is set, combined with another, here every second thread's.
+    few = [[x & y for x, y in zip(c, cols[(k + 1) % 3])] for k, c in enumerate(cols)]
+    odd = [k & 1 for k in range(len(cols[0]))]
+    for op, table, fn in (("or", 0x80, lambda a, b, c: a & b & c), ("and", 0x18, lambda a, b, c: (a ^ b) & (a ^ c))):
+        for sink in (False, True):
+            value = [fn(*r) for r in zip(*few)]
+            # `q` as it is, and, where the value is not asked for, negated.
+            q = [x != sink for x in odd]
+            p = [int(bool(v) or z) if op == "or" else int(bool(v) and z) for v, z in zip(value, q)]
+            outs = [("u32", p)] + ([] if sink else [("b32", value)])
+            code = (f"lop3.{op}.b32 {'_' if sink else '%d1'}|%p, %a0, %a1, %a2, 0x{table:02x}, {'!' if sink else ''}%q;")
+            yield elementwise("bits", f"lop3.{op}.b32{'.sink' if sink else ''}", f"lop3.{op}.b32", "9.7.8.6",
+                              [*(("b32", c) for c in few), ("u32", odd)], outs,
+                              ["setp.ne.u32 %q, %a3, 0;", code, "selp.u32 %d0, 1, 0, %p;"],
+                              extra=[".pred %p", ".pred %q"], version="8.2")  # fmt: skip
 
 
 def shift_columns(t, name):

@@ -159,6 +159,11 @@ def tf32():
 
     def cut(x, mode, relu, satfinite=""):
         if is_nan(F32, x):
+            if mode == "rna" and not x & 0x007FE000:
+                # No bit of this NaN is kept. sm_80 and sm_90 have no instruction of their own, and
+                # ptxas's cuts the bits off, which leaves an infinity, or the largest tf32.
+                cut_off = F32.inf_bits - (0x2000 if satfinite else 0)
+                return f"{NAN}|{x & F32.sign_bit | cut_off:08x}"
             return "7fffffff" if relu else NAN
         if relu and negative(F32, x):
             return 0 if not is_zero(F32, x) else either("b32", 0, F32.sign_bit)
