@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from convert import ROUND, SPEC, float_values
 from floats import (BF16, E4M3, E5M2, F16, F32, FORMATS, NAN, convert, encode, flush, integer_part,
-                    is_inf, is_nan, is_zero, negative, saturate, value)  # fmt: skip
+                    is_inf, is_nan, is_subnormal, is_zero, negative, saturate, value)  # fmt: skip
 from ptxtest import either, elementwise
 from values import Stream, noise
 
@@ -72,20 +72,29 @@ def scalar():
                 later = src is BF16 or (dst is BF16 and mode in ("rm", "rp"))
                 sm = dict(target="sm_90") if later else more
                 yield simple(f"cvt.{mode}.{dst.name}.{src.name}", src, dst, values, expect, sm)
-            if dst is not BF16 and src is not BF16:
-                mode = "" if exact else ".rn"
-                expect = [sat_element(dst, convert(src, dst, x)) for x in values]
-                yield simple(f"cvt{mode}.sat.{dst.name}.{src.name}", src, dst, values, expect, more)
-            if F32 in (src, dst):
-                mode = "" if exact else ".rn"
+            halved = BF16 in (src, dst)
+            for mode in ("",) if exact else (".rn", ".rz", ".rm", ".rp"):
+                for ftz, sat in (("", ".sat"), (".ftz", ""), (".ftz", ".sat")):
+                    if (sat and halved) or (ftz and F32 not in (src, dst)):
+                        continue
 
-                def flushed(x):
-                    r = convert(src, dst, flush(src, x) if src is F32 else x)
-                    return r if r == NAN or dst is not F32 else flush(dst, r)
+                    def modified(x):
+                        x = flush(src, x) if ftz and src is F32 else x
+                        r = convert(src, dst, x, ROUND[mode[1:] or "rn"])
+                        tiny = r != NAN and is_subnormal(dst, convert(src, dst, x, "z"))
+                        if ftz and dst is F32 and r != NAN:
+                            r = flush(dst, r)
+                        out = sat_element(dst, r) if sat else r
+                        # As of sums: what rounds up to the smallest normal may be flushed as well.
+                        if ftz and dst is F32 and tiny and r == dst.min_normal:
+                            return either(dst.name, out, 0)
+                        if ftz and dst is F32 and tiny and r == dst.min_normal | dst.sign_bit:
+                            return either(dst.name, out, 0 if sat else dst.sign_bit)
+                        return out
 
-                expect = [flushed(x) for x in values]
-                sm = dict(target="sm_90") if BF16 in (src, dst) else more
-                yield simple(f"cvt{mode}.ftz.{dst.name}.{src.name}", src, dst, values, expect, sm)
+                    expect = [modified(x) for x in values]
+                    sm = dict(target="sm_90") if halved else more
+                    yield simple(f"cvt{mode}{ftz}{sat}.{dst.name}.{src.name}", src, dst, values, expect, sm)
     for f in formats:
         values = float_values(f.name, f"cvt integral {f.name}")
         more = dict(target="sm_90") if f is BF16 else {}
@@ -106,6 +115,9 @@ def scalar():
             if f is not BF16:
                 clamped = [sat_element(f, x) for x in expect]
                 yield simple(f"cvt.{mode}.sat.{f.name}.{f.name}", f, f, values, clamped, more)
+            if f is F32:
+                clamped = [sat_element(f, x) for x in flushed]
+                yield simple(f"cvt.{mode}.ftz.sat.f32.f32", f, f, values, clamped, more)
         same = [NAN if is_nan(f, x) else x for x in values]
         yield simple(f"cvt.{f.name}.{f.name}", f, f, values, same, more)
         if f is not BF16:

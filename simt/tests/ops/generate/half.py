@@ -47,7 +47,8 @@ def arithmetic():
         cancel(f, three)
         for op, fn, spec in (("add", floats.add, "9.7.4.1"), ("sub", floats.sub, "9.7.4.2"),
                              ("mul", floats.mul, "9.7.4.3")):  # fmt: skip
-            suffixes = ["", ".rn"] if f is BF16 else ["", ".rn", ".ftz", ".sat", ".ftz.sat"]
+            suffixes = ["", ".rn"] if f is BF16 else [
+                r + x for r in ("", ".rn") for x in ("", ".ftz", ".sat", ".ftz.sat")]  # fmt: skip
             for suffix in suffixes:
 
                 def element(a, b):

@@ -208,8 +208,8 @@ def one_product(seed, shape, mode):
 
 
 def rounded_doubles():
-    before = [(8, 8, 4, mode) for mode in (".rn", ".rz", ".rm", ".rp")]
-    before += [(16, 8, 4, ".rz"), (16, 8, 8, ".rm"), (16, 8, 16, ".rp")]
+    shapes = ((8, 8, 4), (16, 8, 4), (16, 8, 8), (16, 8, 16))
+    before = [(*shape, mode) for shape in shapes for mode in (".rn", ".rz", ".rm", ".rp")]
     after = [(8, 8, 4, ".rz"), (16, 8, 4, ".rm"), (16, 8, 8, ".rp"), (16, 8, 16, ".rn")]
     for first, (m, n, k, mode) in [(True, x) for x in before] + [(False, x) for x in after]:
         shape = Shape(m, n, k, "f64")
@@ -305,7 +305,8 @@ def tests():
             yield from floating(16, 8, 32, a, "f32", "f32", b, random=False, target="sm_89", version="8.4")
             more = dict(random=False, target="sm_89", version="8.7")
             yield from floating(16, 8, 16, a, "f32", "f32", b, **more)
-            yield from floating(16, 8, 16 if a == b else 32, a, "f16", "f16", b, **more)
+            for k in (16, 32):
+                yield from floating(16, 8, k, a, "f16", "f16", b, **more)
     for m, n, k in ((8, 8, 16), (16, 8, 16), (16, 8, 32)):
         for a in ("s8", "u8"):
             for b in ("s8", "u8"):
@@ -314,7 +315,8 @@ def tests():
     for m, n, k in ((8, 8, 32), (16, 8, 32), (16, 8, 64)):
         for a in ("s4", "u4"):
             for b in ("s4", "u4"):
-                yield from integer(m, n, k, a, b, a == b)
+                for sat in (False, True):
+                    yield from integer(m, n, k, a, b, sat)
     for m, n, k in ((8, 8, 128), (16, 8, 128), (16, 8, 256)):
         for op in ("xor", "and"):
             yield from single_bit(m, n, k, op)

@@ -31,10 +31,6 @@ def loads():
     for n in (1, 2, 4):
         for trans in ("", ".trans"):
             for space in (".shared", ".shared::cta", ""):
-                if space and space != ".shared" and n != 4:
-                    continue
-                if not space and n != 2:
-                    continue
                 out = []
                 for lane in range(32):
                     for m in range(n):
@@ -64,8 +60,8 @@ def loads():
 
 def stores():
     s = Stream("stmatrix")
-    forms = [(n, trans, ".shared") for n in (1, 2, 4) for trans in ("", ".trans")]
-    forms += [(4, "", ".shared::cta"), (1, ".trans", ".shared::cta"), (2, "", ""), (4, ".trans", "")]
+    spaces = (".shared", ".shared::cta", "")
+    forms = [(n, trans, space) for space in spaces for n in (1, 2, 4) for trans in ("", ".trans")]
     for n, trans, space in forms:
         op = f"stmatrix.sync.aligned.m8n8.x{n}{trans}{space}.b16"
         regs_in = [s.next() & 0xFFFFFFFF for _ in range(32 * n)]
