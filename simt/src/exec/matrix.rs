@@ -422,7 +422,7 @@ fn regular(op: &Multiply, registers: &mut Registers, mask: u32, widen: impl Fn(u
                 }
             }
             for lane in 0..LANES {
-                words[lane] |= result(values[lane], s.d, s.saturate) << (16 * i);
+                words[lane] |= result(values[lane], s.d, false) << (16 * i);
             }
         }
         let out = registers.narrow_mut(*plane);
