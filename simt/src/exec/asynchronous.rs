@@ -243,7 +243,7 @@ pub(crate) fn complete<O: Observer>(
     let place = located(env, block, place, at.mask.trailing_zeros() as usize)?;
     update(block, place, |phase| phase.complete_bytes(bytes));
     if O::ACTIVE {
-        observer.mbarrier(at, place as u64, BarrierUse::Other);
+        observer.mbarrier(at, place as u64, BarrierUse::Released);
     }
     Ok(())
 }
@@ -340,8 +340,11 @@ fn barrier_at<O: Observer>(
         let what = match op.action {
             BarrierAction::Init => BarrierUse::Init,
             BarrierAction::Invalidate => BarrierUse::Invalidate,
-            _ if waited => BarrierUse::Passed,
-            _ => BarrierUse::Other,
+            BarrierAction::TestState | BarrierAction::TestParity if waited => BarrierUse::Passed,
+            BarrierAction::TestState | BarrierAction::TestParity => BarrierUse::Tested,
+            BarrierAction::Expect | BarrierAction::Complete => BarrierUse::Relaxed,
+            _ if op.relaxed => BarrierUse::Relaxed,
+            _ => BarrierUse::Released,
         };
         let mask = 1 << lane;
         observer.mbarrier(At { mask, ..at }, place as u64, what);

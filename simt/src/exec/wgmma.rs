@@ -235,9 +235,7 @@ pub(crate) fn execute<O: Observer>(
     if op.negate_a != op.negate_b {
         a.iter_mut().for_each(|x| *x = -*x);
     }
-    let keep = op
-        .keep
-        .is_none_or(|p| warp.registers.predicates[usize::from(p)] & 1 != 0);
+    let keep = warp.registers.predicates[usize::from(op.keep)] & 1 != 0;
     // Products of eight-bit numbers over 32 places stay exact in f32.
     let mut sums = vec![0.0f32; 16 * n];
     if keep && !op.a_type.integer() {

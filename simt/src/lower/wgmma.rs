@@ -76,7 +76,7 @@ pub(crate) struct WgmmaOp {
     pub(crate) a: Source,
     pub(crate) b: Reg,
     /// Where this predicate is false, the old sums count as zero.
-    pub(crate) keep: Option<u16>,
+    pub(crate) keep: u16,
     pub(crate) negate_a: bool,
     pub(crate) negate_b: bool,
     /// Rows (columns) of the matrix follow each other in memory instead of k.
@@ -149,15 +149,31 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         Source::Descriptor(e.src(a, ScalarType::B64)?)
     };
     let b = e.src(b, ScalarType::B64)?;
-    let (keep, scales) = match flags {
-        [] => (None, flags),
-        [keep, rest @ ..] => (Some(e.src(keep, ScalarType::Pred)?.plane), rest),
+    // With A in registers only B has a transposition.
+    let in_memory = matches!(source, Source::Descriptor(_));
+    let constants = match (a_type.integer(), a_type.bytes()) {
+        (true, _) => 0,
+        (_, 2) => 3 + usize::from(in_memory),
+        _ => 2,
     };
-    let scales: Vec<i64> = scales
-        .iter()
+    let [keep, rest @ ..] = flags else {
+        return Err(e.wrong(
+            i.span,
+            "`wgmma.mma_async` needs a predicate for the old sums",
+        ));
+    };
+    if rest.len() != constants {
+        let message = format!(
+            "after the predicate stand {constants} constants: two scales of floating-point types, \
+             and transpositions of what types of 16 bits have in shared memory"
+        );
+        return Err(e.wrong(i.span, message));
+    }
+    let keep = e.src(keep, ScalarType::Pred)?.plane;
+    let scales: Vec<i64> = (rest.iter())
         .map(|s| constant(e, s))
         .collect::<Result<_>>()?;
-    for (index, (scale, operand)) in scales.iter().zip(&flags[1.min(flags.len())..]).enumerate() {
+    for (index, (scale, operand)) in scales.iter().zip(rest).enumerate() {
         let (allowed, message) = match index {
             0 | 1 => ([-1, 1], "a scale is 1 or -1"),
             _ => ([0, 1], "a transposition is 0 or 1"),
@@ -167,8 +183,6 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         }
     }
     let at = |index: usize, default: i64| scales.get(index).copied().unwrap_or(default);
-    // With A in registers only B has a transposition.
-    let in_memory = matches!(source, Source::Descriptor(_));
     let (transpose_a, transpose_b) = if in_memory {
         (at(2, 0) != 0, at(3, 0) != 0)
     } else {
