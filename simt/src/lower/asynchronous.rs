@@ -45,9 +45,11 @@ pub(crate) struct CopyOp {
 pub(crate) enum BarrierAction {
     Init,
     Invalidate,
-    /// Counts arrivals; `drops` takes them out of later phases as well.
+    /// Counts arrivals; `drops` takes them out of later phases as well; with `partial` they may
+    /// not be the last.
     Arrive {
         drops: bool,
+        partial: bool,
     },
     /// One arrival that first announces bytes.
     ArriveExpect {
@@ -324,7 +326,8 @@ pub(crate) fn barrier(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     } else if arrives && has(i, ".expect_tx") {
         BarrierAction::ArriveExpect { drops }
     } else if arrives {
-        BarrierAction::Arrive { drops }
+        let partial = has(i, ".noComplete");
+        BarrierAction::Arrive { drops, partial }
     } else if has(i, ".expect_tx") {
         BarrierAction::Expect
     } else {

@@ -22,6 +22,7 @@ pub(crate) enum Element {
     E5m2,
     S8,
     U8,
+    B1,
 }
 
 impl Element {
@@ -34,22 +35,31 @@ impl Element {
             ".e5m2" => Self::E5m2,
             ".s8" => Self::S8,
             ".u8" => Self::U8,
+            ".b1" => Self::B1,
             _ => return None,
         })
     }
 
-    /// Bytes of one element.
+    /// Bytes of one element, or of [`Element::packed`] single bits.
     pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::Tf32 => 4,
-            Self::E4m3 | Self::E5m2 | Self::S8 | Self::U8 => 1,
+            Self::E4m3 | Self::E5m2 | Self::S8 | Self::U8 | Self::B1 => 1,
+        }
+    }
+
+    /// Elements in those bytes.
+    pub(crate) fn packed(self) -> usize {
+        match self {
+            Self::B1 => 8,
+            _ => 1,
         }
     }
 
     /// Whether sums are s32.
     pub(crate) fn integer(self) -> bool {
-        matches!(self, Self::S8 | Self::U8)
+        matches!(self, Self::S8 | Self::U8 | Self::B1)
     }
 }
 
@@ -123,7 +133,7 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         return Err(unsupported(e));
     };
     let (a_type, b_type) = (*a_type, *b_type);
-    if k * a_type.bytes() != 32 {
+    if k * a_type.bytes() != 32 * a_type.packed() {
         return Err(unsupported(e));
     }
     let d_half = !a_type.integer() && !has(i, ".f32");

@@ -9,8 +9,8 @@ from ptxtest import changed, given, kernel, wanted
 from values import Stream, signed
 
 # Elements of a type, and its number in `tensormap.replace` (its table "elemtype").
-CODE = {"u32": 2, "s32": 3, "u64": 4, "s64": 5, "f16": 6, "f32": 7, "bf16": 10}
-WIDTH = {"u64": 8, "s64": 8, "f16": 2, "bf16": 2}
+CODE = {"u8": 0, "u16": 1, "u32": 2, "s32": 3, "u64": 4, "s64": 5, "f16": 6, "f32": 7, "f32.ftz": 8, "f64": 9, "bf16": 10}
+WIDTH = {"u8": 1, "u16": 2, "u64": 8, "s64": 8, "f16": 2, "bf16": 2, "f64": 8}
 FLOATS = {"f16": F16, "bf16": BF16, "f32": F32}
 SIZES, FIRST = (20, 5, 4, 3, 3), (15, 4, -1, 2, 1)
 POLICY = "createpolicy.fractional.L2::evict_first.b64 %policy, 0f3F800000;"
@@ -19,13 +19,17 @@ SHARED = [".shared .align 128 .b8 map[128];", ".shared .align 1024 .b8 tile[2048
 
 
 class Tensor:
-    """A tensor of small extents with gaps after its rows; a tile has rows of 32 bytes."""
+    """A tensor of small extents with gaps after its rows; a tile has rows of 32 bytes, or as long as
+    its swizzle's. Of `steps` elements along a dimension a load copies one."""
 
-    def __init__(self, rank, dtype="u32", swizzle=0):
-        self.rank, self.dtype, self.swizzle = rank, dtype, swizzle
+    def __init__(self, rank, dtype="u32", swizzle=0, fill=0, steps=(1,) * 5, lines=2):
+        self.rank, self.dtype, self.swizzle, self.fill, self.steps = rank, dtype, swizzle, fill, steps
         self.width = WIDTH.get(dtype, 4)
         self.sizes, self.first = SIZES[:rank], FIRST[:rank]
-        self.tile = (32 // self.width, 2, 3, 2, 2)[:rank]
+        self.row = 32 << max(swizzle - 1, 0)
+        self.box = (self.row // self.width, lines, 3, 2, 2)[:rank]
+        # The first step is not looked at without interleave.
+        self.tile = (self.box[0], *(-(-n // step) for n, step in zip(self.box[1:], steps[1:])))
         strides = [-(-self.sizes[0] * self.width // 16) * 16 + 16]
         for size in self.sizes[1:]:
             strides.append(strides[-1] * size)
@@ -37,7 +41,7 @@ class Tensor:
     def places(self):
         """Of each element of the tile, where it lies in the tensor's memory; None outside."""
         for reverse in itertools.product(*(range(n) for n in self.tile[::-1])):
-            at = [f + k for f, k in zip(self.first, reverse[::-1])]
+            at = [f + k * step for f, k, step in zip(self.first, reverse[::-1], (1, *self.steps[1:]))]
             inside = all(0 <= a < n for a, n in zip(at, self.sizes))
             offset = at[0] * self.width + sum(a * s for a, s in zip(at[1:], self.strides))
             yield offset // self.width if inside else None
@@ -45,15 +49,15 @@ class Tensor:
     def swizzled(self, k):
         """Which element of shared memory is element k of the tile."""
         at = k * self.width
-        return (at ^ (at >> 7 & 1) << 4) // self.width if self.swizzle else k
+        return (at ^ (at >> 7 & self.row // 16 - 1) << 4) // self.width if self.swizzle else k
 
     def mapped(self, address, space=".shared::cta", scope="gpu"):
         """The map, field by field, then where copies may read it: %m."""
         at = {".shared::cta": "[map]", ".global": "[%m]", "": "[%g]"}[space]
         fields = [("global_address", address), ("rank", self.rank - 1), ("elemtype", CODE[self.dtype]),
-                  ("interleave_layout", 0), ("swizzle_mode", self.swizzle), ("fill_mode", 0)]  # fmt: skip
+                  ("interleave_layout", 0), ("swizzle_mode", self.swizzle), ("fill_mode", self.fill)]  # fmt: skip
         for d in range(self.rank):
-            fields += [("box_dim", d, self.tile[d]), ("global_dim", d, self.sizes[d]), ("element_stride", d, 1)]
+            fields += [("box_dim", d, self.box[d]), ("global_dim", d, self.sizes[d]), ("element_stride", d, self.steps[d])]
         fields += [("global_stride", d, s) for d, s in enumerate(self.strides)]
         code = ["mov.u64 %m, maps;", "mov.u64 %g, map;", "cvta.shared.u64 %g, %g;", "mov.u32 %s, map;",
                 "mad.lo.u32 %s, %i, 4, %s;", "st.shared.u32 [%s], 0;", "bar.warp.sync -1;", "setp.eq.u32 %p, %i, 0;"]  # fmt: skip
@@ -78,16 +82,19 @@ class Tensor:
     def named(self):
         return [f"mov.s32 %c{d}, {first};" for d, first in enumerate(self.first)]
 
-    def bits(self):
+    def buffer(self):
+        return f"u{8 * self.width}" if not self.fill else self.dtype.removesuffix(".ftz")
+
+    def word(self):
         return f"u{8 * self.width}"
 
     def moved(self, load, store):
         """All elements of the tile, 32 at a time, between shared memory and a buffer."""
-        r = {2: "%h", 4: "%v", 8: "%x"}[self.width]
+        r = {1: "%h", 2: "%h", 4: "%v", 8: "%x"}[self.width]
         return ["mov.u32 %k, %i;", "next:", f"setp.ge.u32 %q, %k, {self.elements};", "@%q bra all;", "mov.u32 %s, tile;",
                 f"mad.lo.u32 %s, %k, {self.width}, %s;", f"mad.wide.u32 %y, %k, {self.width}, %{load or store};",
-                *([f"ld.global.{self.bits()} {r}, [%y];", f"st.shared.{self.bits()} [%s], {r};"] if load else
-                  [f"ld.shared.{self.bits()} {r}, [%s];", f"st.global.{self.bits()} [%y], {r};"]),
+                *([f"ld.global.{self.word()} {r}, [%y];", f"st.shared.{self.word()} [%s], {r};"] if load else
+                  [f"ld.shared.{self.word()} {r}, [%s];", f"st.global.{self.word()} [%y], {r};"]),
                 "add.u32 %k, %k, 32;", "bra next;", "all:"]  # fmt: skip
 
     def test(self, name, op, spec, buffers, code, version="8.3", **more):
@@ -103,6 +110,16 @@ def noise(name, count, width=4):
     return [s.next() & (1 << 8 * width) - 1 for _ in range(count)]
 
 
+def loaded(t, name, op, data, tile, hint="", mode="", version="8.3"):
+    where, policy = f"[%m, {t.coordinates()}]", ", %policy" if hint else ""
+    code = [*t.mapped("%in0"), POLICY, f"@%p cp.async.bulk.prefetch.tensor.{t.rank}d.L2.global{mode}{hint} {where}{policy};",
+            "@%p mbarrier.init.shared.b64 [bar], 1;", "fence.mbarrier_init.release.cluster;", "bar.warp.sync -1;",
+            f"@%p mbarrier.arrive.expect_tx.shared.b64 _, [bar], {t.width * t.elements};",
+            f"@%p {op} [tile], {where}, [bar]{policy};", "wait:",
+            "mbarrier.try_wait.parity.shared.b64 %q, [bar], 0;", "@!%q bra wait;", *t.moved(None, "out0")]  # fmt: skip
+    return t.test(name, op, "9.7.9.25.5.2", [given("in0", t.buffer(), data), wanted("out0", t.buffer(), tile)], code, version=version)
+
+
 def loads():
     for rank in range(1, 6):
         t = Tensor(rank)
@@ -110,16 +127,26 @@ def loads():
         tile = [0 if p is None else data[p] for p in t.places()]
         for space, mode, hint in (("cta", "", ""), ("cta", ".tile", ".L2::cache_hint"), ("cluster", "", ".L2::cache_hint"),
                                   ("cluster", ".tile", "")):  # fmt: skip
-            where, policy = f"[%m, {t.coordinates()}]", ", %policy" if hint else ""
             op = f"cp.async.bulk.tensor.{rank}d.shared::{space}.global{mode}.mbarrier::complete_tx::bytes{hint}"
-            code = [*t.mapped("%in0"), POLICY, f"@%p cp.async.bulk.prefetch.tensor.{rank}d.L2.global{mode}{hint} {where}{policy};",
-                    "@%p mbarrier.init.shared.b64 [bar], 1;", "fence.mbarrier_init.release.cluster;", "bar.warp.sync -1;",
-                    f"@%p mbarrier.arrive.expect_tx.shared.b64 _, [bar], {4 * t.elements};",
-                    f"@%p {op} [tile], {where}, [bar]{policy};", "wait:",
-                    "mbarrier.try_wait.parity.shared.b64 %q, [bar], 0;", "@!%q bra wait;", *t.moved(None, "out0")]  # fmt: skip
-            name = f"load.{rank}d.{space}{mode}{'.cache_hint' if hint else ''}"
-            yield t.test(name, op, "9.7.9.25.5.2", [given("in0", "u32", data), wanted("out0", "u32", tile)], code,
-                         version="8.6" if space == "cta" else "8.3")  # fmt: skip
+            yield loaded(t, f"load.{rank}d.{space}{mode}{'.cache_hint' if hint else ''}", op, data, tile, hint, mode,
+                         "8.6" if space == "cta" else "8.3")  # fmt: skip
+    kinds = [(f"load.swizzle_{32 << k - 1}", Tensor(2, swizzle=k, lines=16)) for k in (1, 2, 3)]
+    kinds += [(f"load.steps_{'_'.join(map(str, steps))}", Tensor(len(steps), steps=steps, lines=5))
+              for steps in ((1, 2), (1, 3, 2), (4, 1, 3), (1, 2, 1, 2, 2))]  # fmt: skip
+    kinds += [(f"load.{ty}", Tensor(2, ty)) for ty in CODE]
+    kinds += [(f"load.nan.{ty}", Tensor(2, ty, fill=1)) for ty in ("f16", "bf16", "f32", "f32.ftz", "f64")]
+    for name, t in kinds:
+        op = f"cp.async.bulk.tensor.{t.rank}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        data = noise(name, t.length, t.width)
+        if t.dtype == "f32.ftz":
+            # A third subnormal, of either sign.
+            data = [x & 0x807FFFFF if k % 3 == 0 else x for k, x in enumerate(data)]
+        tile = [0] * t.elements
+        for k, p in enumerate(t.places()):
+            x = ("nan" if t.fill else 0) if p is None else data[p]
+            flushed = t.dtype == "f32.ftz" and p is not None and not x >> 23 & 0xFF
+            tile[t.swizzled(k)] = x & 1 << 31 if flushed else x
+        yield loaded(t, name, op, data, tile)
 
 
 def stored(t, name, op, spec, combine, tile, before, mapping=None, about=None):
@@ -135,7 +162,7 @@ def stored(t, name, op, spec, combine, tile, before, mapping=None, about=None):
     code = [*(mapping or t.mapped("%out0")), POLICY, *t.moved("in0", None), "fence.proxy.async.shared::cta;", "bar.warp.sync -1;",
             f"@%p {op} [%m, {t.coordinates()}], [tile]{policy};", "@%p cp.async.bulk.commit_group;",
             "@%p cp.async.bulk.wait_group 0;"]  # fmt: skip
-    return t.test(name, about or op, spec, [given("in0", t.bits(), shared), changed("out0", t.bits(), before, after)], code)
+    return t.test(name, about or op, spec, [given("in0", t.buffer(), shared), changed("out0", t.buffer(), before, after)], code)
 
 
 def stores():
@@ -146,6 +173,11 @@ def stores():
             op = f"cp.async.bulk.tensor.{rank}d.global.shared::cta{mode}.bulk_group{hint}"
             yield stored(t, f"store.{rank}d{mode}{'.cache_hint' if hint else ''}", op, "9.7.9.25.5.2", replaced,
                          noise(op, t.elements), noise(f"{op} before", t.length))  # fmt: skip
+    for swizzle in (1, 2, 3):
+        t = Tensor(2, swizzle=swizzle, lines=16)
+        op = "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group"
+        yield stored(t, f"store.swizzle_{32 << swizzle - 1}", op, "9.7.9.25.5.2", replaced,
+                     noise(f"store {swizzle}", t.elements), noise("store before", t.length))  # fmt: skip
     # How the map is made, and published.
     for label, space, scope in (("global", ".global", "gpu"), ("generic", "", "gpu"), ("shared", ".shared::cta", "cta"),
                                 ("shared", ".shared::cta", "cluster"), ("shared", ".shared::cta", "sys")):  # fmt: skip

@@ -20,6 +20,7 @@ GOLDEN = 0x9E3779B1
 PRIME = 16777619
 MODE = {16: 0, 128: 1, 64: 2, 32: 3}
 FLOATS = {"f16": (F16, 16), "bf16": (BF16, 16), "tf32": (F32, 32), "e4m3": (E4M3, 8), "e5m2": (E5M2, 8)}
+BITS = {name: bits for name, (_, bits) in FLOATS.items()} | {"s8": 8, "u8": 8, "b1": 1}
 MOST, M32 = 2**31 - 1, 2**32 - 1
 
 
@@ -30,11 +31,13 @@ class Operand:
 
     def __init__(self, name, lines, dtype, width, across, tight):
         s = Stream(name)
-        bits = FLOATS[dtype][1] if dtype in FLOATS else 8
+        bits = BITS[dtype]
         per = 32 // bits
         if dtype in FLOATS:
             # e5m2 has all of these, and sums of 32 products of them stay below 2^11.
             table = [(x, encode(FLOATS[dtype][0], x)) for x in range(-3, 4)]
+        elif dtype == "b1":
+            table = [(0, 0), (1, 1)]
         else:
             table = [(x - 256 if dtype == "s8" and x > 127 else x, x) for x in range(256)]
         drawn = [[s.choice(table) for _ in range(per)] for _ in range(128)]
@@ -145,13 +148,14 @@ def moved(op, d, count):
 
 
 def product(r, d, a, b, satfinite=False):
-    n, k = 8 * r, 256 // (FLOATS[a][1] if a in FLOATS else 8)
+    n, k = 8 * r, 256 // BITS[a]
     integer, half = d == "s32", a in ("f16", "bf16")
     keep, held = r % 3 != 2 or satfinite, r % 4 == 3
     scales = (1, 1) if integer else (1 - 2 * (r % 2), 1 - (r & 2))
     # The manual writes `.satfinite` before the types, CUTLASS after them; ptxas takes both.
     instruction = f"wgmma.mma_async.sync.aligned.m64n{n}k{k}"
-    instruction += f".satfinite.{d}.{a}.{b}" if satfinite and r % 4 else f".{d}.{a}.{b}" + ".satfinite" * satfinite
+    tail = ".and.popc" if a == "b1" else ""
+    instruction += f".satfinite.{d}.{a}.{b}" if satfinite and r % 4 else f".{d}.{a}.{b}{tail}" + ".satfinite" * satfinite
     # Swizzles and the order in memory come in turn; one n after the other, so that all meet all.
     turn = r + {"f16": 0, "bf16": 3}.get(a, 1) + (d == "f16")
     across = (half and not held and turn % 3 == 0, half and turn % 2 == 0)
@@ -232,4 +236,5 @@ def tests():
         # Integers leave out every other n above 32.
         if r <= 4 or r % 2 == 0:
             turn = r if r < 4 else r // 2 + 2
+            yield from product(r, "s32", "b1", "b1")
             yield from product(r, "s32", *integers[turn % 4], satfinite=turn // 4 % 2 == 1)
