@@ -11,7 +11,7 @@ changes whenever one sum does.
 
 import numpy as np
 
-from floats import BF16, E4M3, E5M2, F16, F32, encode
+from floats import BF16, E4M3, E5M2, F16, F32, encode, value
 from ptxtest import given, kernel, wanted
 from values import Stream
 
@@ -77,7 +77,7 @@ class Operand:
         columns = w // 4
         return [(4 + columns.bit_length() - 1, None, self.leading), (4, columns - 1, 4), (3, 1, self.stride), (0, 7, w)]
 
-    def written(self, name, pool):
+    def written(self, name, pool, whole=False):
         code = ["mov.u32 %x, %i;", f"fill_{name}:", f"setp.ge.u32 %q, %x, {self.words};", f"@%q bra full_{name};",
                 f"mov.u32 %z, {name};"]  # fmt: skip
         for shift, mask, step in self.terms():
@@ -88,7 +88,8 @@ class Operand:
         if self.width > 16:
             code += ["shr.u32 %y, %z, 7;", f"and.b32 %y, %y, {self.width // 16 - 1};", "shl.b32 %y, %y, 4;",
                      "xor.b32 %z, %z, %y;"]  # fmt: skip
-        return code + [*drawn("%x", "%v", pool), "st.shared.b32 [%z], %v;", f"add.u32 %x, %x, {THREADS};",
+        word = [f"mad.wide.u32 %g, %x, 4, %{pool};", "ld.global.b32 %v, [%g];"] if whole else drawn("%x", "%v", pool)
+        return code + [*word, "st.shared.b32 [%z], %v;", f"add.u32 %x, %x, {THREADS};",
                        f"bra fill_{name};", f"full_{name}:"]  # fmt: skip
 
     def descriptor(self, name):
@@ -150,7 +151,9 @@ def moved(op, d, count):
 def product(r, d, a, b, satfinite=False):
     n, k = 8 * r, 256 // BITS[a]
     integer, half = d == "s32", a in ("f16", "bf16")
-    keep, held = r % 3 != 2 or satfinite, r % 4 == 3
+    keep = r % 3 != 2 or satfinite
+    # A in registers; with other periods than those of the types.
+    held = r % 4 == 3 if half else r % 6 in (3, 4) if integer else r % 5 == 1
     scales = (1, 1) if integer else (1 - 2 * (r % 2), 1 - (r & 2))
     # The manual writes `.satfinite` before the types, CUTLASS after them; ptxas takes both.
     instruction = f"wgmma.mma_async.sync.aligned.m64n{n}k{k}"
@@ -224,7 +227,54 @@ def product(r, d, a, b, satfinite=False):
                  globals_=arrays, notes=notes)  # fmt: skip
 
 
+def special_values():
+    """Infinities, NaN and subnormal numbers, by rows of A, as in mma; what types have none leave out."""
+    for a in FLOATS:
+        f, bits = FLOATS[a]
+        k, infinite = 256 // bits, a != "e4m3"
+        one, sign, nan = encode(f, 1), 1 << bits - 1, 0x7F if a == "e4m3" else f.inf_bits | 1 << f.mant - 1
+        rows = [[one] * k for _ in range(64)]
+        expect = [[encode(F32, k)] * 8 for _ in range(64)]
+        columns = [[one] * k for _ in range(8)]
+        columns[6][0] = 0
+        for row in expect:
+            row[6] = encode(F32, k - 1)
+        rows[17][5], expect[17] = nan, ["nan"] * 8
+        columns[2][7] = nan
+        if infinite:
+            rows[1][3], expect[1] = f.inf_bits, [F32.inf_bits] * 8
+            rows[34][4], expect[34] = f.inf_bits | sign, [F32.inf_bits | F32.sign_bit] * 8
+            rows[51][2], rows[51][6], expect[51] = f.inf_bits, f.inf_bits | sign, ["nan"] * 8
+            rows[9][0], expect[9] = f.inf_bits, [F32.inf_bits] * 6 + ["nan", F32.inf_bits]
+        if f.mant + f.bias < 100:
+            # The sums of these are normal numbers of f32.
+            rows[60] = [1] * k
+            expect[60] = [encode(F32, (k - (j == 6)) * value(f, 1)) for j in range(8)]
+            rows[61] = [f.min_normal - 1 | sign] * k
+            expect[61] = [encode(F32, -(k - (j == 6)) * value(f, f.min_normal - 1)) for j in range(8)]
+        for row in expect:
+            row[2] = "nan"
+        words = lambda lines: [sum(p << bits * j for j, p in enumerate(line[at : at + 32 // bits]))
+                               for line in lines for at in range(0, k, 32 // bits)]  # fmt: skip
+        left, right = Operand("A", 64, a, 16, False, True), Operand("B", 8, a, 16, False, True)
+        out = [expect[16 * (i // 32) + i % 32 // 4 + 8 * (e // 2)][i % 4 * 2 + e % 2] for i in range(THREADS) for e in range(4)]
+        instruction = f"wgmma.mma_async.sync.aligned.m64n8k{k}.f32.{a}.{a}"
+        results = "{%d0, %d1, %d2, %d3}"
+        code = [*left.written("a", "in0", whole=True), *left.descriptor("a"), *right.written("b", "in1", whole=True),
+                *right.descriptor("b"), *(f"mov.f32 %d{e}, 0f00000000;" for e in range(4)), "fence.proxy.async.shared::cta;",
+                "bar.sync 0;", "wgmma.fence.sync.aligned;",
+                f"{instruction} {results}, %ad, %bd, 1, 1, 1{', 0, 0' if bits == 16 else ''};",
+                "wgmma.commit_group.sync.aligned;", "wgmma.wait_group.sync.aligned 0;",
+                f"st.global.v4.f32 [%out0], {results};"]  # fmt: skip
+        yield kernel("wgmma", f"special.{a}", instruction, "9.7.15.5",
+                     [given("in0", "b32", words(rows)), given("in1", "b32", words(columns)), wanted("out0", "f32", out)], code,
+                     [".u32 %x", ".u32 %y", ".u32 %z", ".b32 %v", ".u64 %g", ".u64 %ad", ".u64 %bd", ".pred %q", ".f32 %d<4>"],
+                     per_thread={"in0": 0, "in1": 0, "out0": 4}, block=(THREADS, 1, 1), target="sm_90a",
+                     globals_=[f".shared .align 1024 .b8 a[{left.bytes}];", f".shared .align 1024 .b8 b[{right.bytes}];"])  # fmt: skip
+
+
 def tests():
+    yield from special_values()
     eights = [(x, y) for x in ("e4m3", "e5m2") for y in ("e4m3", "e5m2")]
     integers = [(x, y) for x in ("s8", "u8") for y in ("s8", "u8")]
     for r in range(1, 33):
