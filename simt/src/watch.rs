@@ -441,10 +441,9 @@ impl Observer for Watch<'_> {
                 };
                 state.mbarriers[target].used(&user, at, place, what, &mut self.log);
             }
-            let passed = what == BarrierUse::Passed;
             let at = At { warp, ..at };
-            state.shared[target].mbarrier(&mut state.clocks, at, place, passed);
-            if passed {
+            state.shared[target].mbarrier(&mut state.clocks, at, place, what);
+            if what == BarrierUse::Passed {
                 state.copies[target].phase();
             }
         }

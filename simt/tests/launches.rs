@@ -88,7 +88,8 @@ macro_rules! variants {
 variants!(
     FAULTS, fault, FaultKind:
     OutOfBounds, UseAfterFree, ReadOnly, Misaligned, WrongSpace, Trap, Deadlock, BlockEnded,
-    ClusterBarrier, TensorMap, NoFunction, CopySource, BulkSize, BranchIndex, BarrierNumber, BarrierCount, Steps, Operand,
+    ClusterBarrier, TensorMap, NoFunction, CopySource, BulkSize, MbarrierCount, MbarrierCompletes, BranchIndex, BarrierNumber, BarrierCount,
+    Steps, Operand,
 );
 variants!(ERRORS, refusal, LaunchError: Invalid, NoEntry, Unsupported, Limit, Fault);
 variants!(MEMORY, memory, MemoryError: OutOfMemory, NotAllocated);
@@ -202,6 +203,24 @@ fn every_failure_is_explained() {
             "bulk copy of 20 bytes",
             "setp.eq.u32 %p, %r1, 0;
     @%p cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [tile], [%rd1], 20, [tile+128];",
+            SAME,
+        ),
+        hopper(
+            "more arrivals than are waited for",
+            "setp.eq.u32 %p, %r1, 0; @%p mbarrier.init.shared.b64 [tile], 2;
+    @%p mbarrier.arrive.shared.b64 _, [tile], 3;",
+            SAME,
+        ),
+        hopper(
+            "an arrival between the last and the bytes",
+            "setp.eq.u32 %p, %r1, 0; @%p mbarrier.init.shared.b64 [tile], 1;
+    @%p mbarrier.arrive.expect_tx.shared.b64 _, [tile], 16; @%p mbarrier.arrive.shared.b64 _, [tile];",
+            SAME,
+        ),
+        case(
+            "last arrivals that claim not to be",
+            "setp.eq.u32 %p, %r1, 0; @%p mbarrier.init.shared.b64 [tile], 2;
+    @%p mbarrier.arrive.noComplete.shared.b64 _, [tile], 2;",
             SAME,
         ),
         hopper(

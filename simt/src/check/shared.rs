@@ -6,7 +6,7 @@ use super::cells::{Cells, Order, Span};
 use super::clocks::Clocks;
 use super::finding::Log;
 use super::race::{self, Sites, report, strong, writes};
-use crate::exec::observer::{AccessEvent, At};
+use crate::exec::observer::{AccessEvent, At, BarrierUse};
 use crate::exec::step::bits;
 use crate::lower::program::{Access, Order as Strength, Scope};
 use std::collections::HashMap;
@@ -160,15 +160,20 @@ impl Shadow {
 
     /// A lane of a warp, by its number in the cluster, uses an mbarrier: it publishes what it has
     /// done, or has seen a phase complete.
-    pub(crate) fn mbarrier(&mut self, clocks: &mut Clocks, at: At, place: u64, passed: bool) {
-        if passed {
-            if let Some(view) = self.published.get(&place) {
-                clocks.acquire(at.warp, at.mask.trailing_zeros(), view);
+    pub(crate) fn mbarrier(&mut self, clocks: &mut Clocks, at: At, place: u64, what: BarrierUse) {
+        let now = match what {
+            BarrierUse::Passed => {
+                if let Some(view) = self.published.get(&place) {
+                    clocks.acquire(at.warp, at.mask.trailing_zeros(), view);
+                }
+                return;
             }
-            return;
-        }
+            BarrierUse::Init | BarrierUse::Invalidate | BarrierUse::Tested => return,
+            BarrierUse::Released => true,
+            BarrierUse::Relaxed => false,
+        };
         // Every arrival counts, not only the last.
-        if let Some(view) = clocks.released(at.warp, true, false) {
+        if let Some(view) = clocks.released(at.warp, now, false) {
             let all = self.published.entry(place).or_insert_with(|| view.clone());
             all.iter_mut()
                 .zip(&view)

@@ -72,6 +72,15 @@ fn heading(kind: &FaultKind) -> String {
         FaultKind::BulkSize { bytes } => {
             format!("a bulk copy of {bytes} bytes; sizes are multiples of 16")
         }
+        FaultKind::MbarrierCount { count, most: 0 } => {
+            format!("{count} arrivals at an mbarrier whose phase waits for none any more")
+        }
+        FaultKind::MbarrierCount { count, most } => {
+            format!("an mbarrier is to count {count} arrivals; there may be 1 to {most}")
+        }
+        FaultKind::MbarrierCompletes { count } => {
+            format!("{count} arrivals with `.noComplete` are the last of their phase")
+        }
         FaultKind::BranchIndex { index, targets } => {
             format!("`brx.idx` with index {index} of {targets} targets")
         }
@@ -134,6 +143,11 @@ fn usual_cause(kind: &FaultKind) -> Option<&'static str> {
         FaultKind::BulkSize { .. } => {
             "a partial tile copied by its own size, or elements counted as bytes"
         }
+        FaultKind::MbarrierCount { .. } => {
+            "a thread that arrives twice in a phase whose bytes are still on their way, or a count \
+             of warps where threads arrive"
+        }
+        FaultKind::MbarrierCompletes { .. } => "a count that leaves no arrival to the waiting side",
         FaultKind::BranchIndex { .. } => "a jump table entered without a check of the index",
         FaultKind::BarrierNumber { .. } => "a barrier number computed from a warp or tile index",
         FaultKind::BarrierCount { .. } => "a count of threads where part of a warp is left out",

@@ -243,7 +243,7 @@ pub(crate) fn complete<O: Observer>(
     let place = located(env, block, place, at.mask.trailing_zeros() as usize)?;
     update(block, place, |phase| phase.complete_bytes(bytes));
     if O::ACTIVE {
-        observer.mbarrier(at, place as u64, BarrierUse::Other);
+        observer.mbarrier(at, place as u64, BarrierUse::Released);
     }
     Ok(())
 }
@@ -299,6 +299,7 @@ fn barrier_at<O: Observer>(
     let operand = op.operand.map(|reg| get(warp, reg, lane));
     let number = operand.unwrap_or(1) as u32;
     let mut waited = false;
+    let fault = miscounted(op.action, number, Phase::unpack(read(block, place)));
     let before = match op.action {
         BarrierAction::Init => update(block, place, |_| Phase {
             parity: false,
@@ -311,7 +312,7 @@ fn barrier_at<O: Observer>(
             block.shared.mark(place, 8, 0);
             word
         }
-        BarrierAction::Arrive { drops } => update(block, place, |p| p.arrive(number, drops)),
+        BarrierAction::Arrive { drops, .. } => update(block, place, |p| p.arrive(number, drops)),
         BarrierAction::ArriveExpect { drops } => {
             update(block, place, |p| p.expect_bytes(number).arrive(1, drops))
         }
@@ -340,13 +341,34 @@ fn barrier_at<O: Observer>(
         let what = match op.action {
             BarrierAction::Init => BarrierUse::Init,
             BarrierAction::Invalidate => BarrierUse::Invalidate,
-            _ if waited => BarrierUse::Passed,
-            _ => BarrierUse::Other,
+            BarrierAction::TestState | BarrierAction::TestParity if waited => BarrierUse::Passed,
+            BarrierAction::TestState | BarrierAction::TestParity => BarrierUse::Tested,
+            BarrierAction::Expect | BarrierAction::Complete => BarrierUse::Relaxed,
+            _ if op.relaxed => BarrierUse::Relaxed,
+            _ => BarrierUse::Released,
         };
         let mask = 1 << lane;
         observer.mbarrier(At { mask, ..at }, place as u64, what);
     }
-    Ok(())
+    fault.map_or(Ok(()), |kind| Err(Raised::new(kind, lane as u32)))
+}
+
+/// What is wrong with a count (PTX manual, "mbarrier": the ranges of counts, `.noComplete`).
+fn miscounted(action: BarrierAction, number: u32, before: Phase) -> Option<FaultKind> {
+    let (count, most) = match action {
+        BarrierAction::Init => (number, COUNT as u32),
+        BarrierAction::Arrive { .. } => (number, before.pending),
+        BarrierAction::ArriveExpect { .. } | BarrierAction::ArriveCopies { counted: true } => {
+            (1, before.pending)
+        }
+        _ => return None,
+    };
+    if !(1..=most).contains(&count) {
+        return Some(FaultKind::MbarrierCount { count, most });
+    }
+    let partial = matches!(action, BarrierAction::Arrive { partial: true, .. });
+    (partial && count == most && before.bytes == 0)
+        .then_some(FaultKind::MbarrierCompletes { count })
 }
 
 #[cfg(test)]

@@ -94,6 +94,10 @@ pub enum FaultKind {
     CopySource { kept: u32, size: u32 },
     /// A bulk copy whose size is not a multiple of 16 bytes.
     BulkSize { bytes: u64 },
+    /// Arrivals at an mbarrier that are more than it waits for, or a count that it cannot have.
+    MbarrierCount { count: u32, most: u32 },
+    /// An arrival with `.noComplete` that ends the phase.
+    MbarrierCompletes { count: u32 },
     /// An index outside the table of `brx.idx`.
     BranchIndex { index: u32, targets: u32 },
     /// A barrier number above 15.

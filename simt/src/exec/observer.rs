@@ -53,8 +53,12 @@ pub(crate) enum BarrierUse {
     Invalidate,
     /// It finds a phase complete.
     Passed,
-    /// It arrives, announces bytes, or finds the phase not complete; or bytes land.
-    Other,
+    /// It finds the phase not complete.
+    Tested,
+    /// It arrives and releases what it did; or bytes land.
+    Released,
+    /// It arrives or announces bytes, and releases what a fence has put before.
+    Relaxed,
 }
 
 /// What a lane knows of the bytes of a value: one bit per byte.

@@ -63,9 +63,6 @@ pub(crate) fn copy<O: Observer>(mover: &mut Mover<'_, '_, O>, op: &TensorOp) -> 
         let message = format!("it has {have} dimensions, the instruction {want}");
         return Err(map::bad(mover, address, message));
     }
-    if map.fill == Fill::Nan {
-        return Err(unsupported(mover, "tensor maps that fill with NaN"));
-    }
     if map.row_bytes() < map.swizzle.bytes() {
         let message = "rows of a tile shorter than its swizzle";
         return Err(unsupported(mover, message));
@@ -195,6 +192,12 @@ fn load<O: Observer>(
         op.registers.element,
     );
     mover.clear(op.registers.parts);
+    if map.fill == Fill::Nan {
+        let nan = u64::MAX >> (64 - 8 * width);
+        for k in (0..PIECE / width).filter(|k| !elements.contains(k)) {
+            mover.set_part(op.registers.parts, k * width, nan);
+        }
+    }
     for k in elements {
         mover.access(&element, global(*k))?;
         let mut value = mover.value(op.registers.element);

@@ -84,6 +84,7 @@ fn number(element: Element, pattern: u64) -> f32 {
         Element::E5m2 => to_single(pattern as u32, ScalarType::E5M2),
         Element::S8 => f32::from(pattern as u8 as i8),
         Element::U8 => f32::from(pattern as u8),
+        Element::B1 => f32::from(pattern as u8 & 1),
     }
 }
 
@@ -97,10 +98,10 @@ fn operand(
     lines: std::ops::Range<usize>,
     k: usize,
 ) -> Result<Vec<f32>, Raised> {
-    let bytes = element.bytes() as u64;
+    let (bytes, packed) = (element.bytes() as u64, element.packed());
     let mut out = Vec::with_capacity(lines.len() * k);
     for line in lines {
-        for depth in 0..k {
+        for depth in 0..k / packed {
             let (line, depth) = (line as u64, depth as u64);
             let at = if transposed {
                 descriptor.across_k(line * bytes, depth)
@@ -109,7 +110,7 @@ fn operand(
             };
             shared_inside(env, block, at, bytes as u32, false, 0)?;
             let pattern = block.shared.load(at as usize, bytes as u32).unwrap_or(0);
-            out.push(number(element, pattern));
+            out.extend((0..packed).map(|bit| number(element, pattern >> bit)));
         }
     }
     Ok(out)
@@ -156,7 +157,8 @@ fn pieces(
     let (outer, from, to) = if transposed {
         (0..k as u64, first, last)
     } else {
-        (lines.start as u64..lines.end as u64, 0, k as u64 * bytes)
+        let depth = (k / element.packed()) as u64 * bytes;
+        (lines.start as u64..lines.end as u64, 0, depth)
     };
     outer.flat_map(move |line| {
         (from..to).step_by(PIECE as usize).map(move |byte| {
@@ -172,13 +174,13 @@ fn pieces(
 /// The sixteen rows of A that a warp holds in registers, as in `mma.m16n8k16`.
 fn held(warp: &Warp, registers: &[u16], element: Element, k: usize) -> Vec<f32> {
     let mut out = vec![0.0; 16 * k];
-    let per_register = 4 / element.bytes();
+    let per_register = 4 / element.bytes() * element.packed();
     for (r, plane) in registers.iter().enumerate() {
         for (lane, word) in warp.registers.narrow(*plane).iter().enumerate() {
             let row = lane / 4 + 8 * (r % 2);
             let first = lane % 4 * per_register + 4 * per_register * (r / 2);
             for j in 0..per_register {
-                let pattern = u64::from(*word) >> (8 * element.bytes() * j);
+                let pattern = u64::from(*word) >> (32 / per_register * j);
                 out[row * k + first + j] = number(element, pattern);
             }
         }
@@ -235,10 +237,8 @@ pub(crate) fn execute<O: Observer>(
     if op.negate_a != op.negate_b {
         a.iter_mut().for_each(|x| *x = -*x);
     }
-    let keep = op
-        .keep
-        .is_none_or(|p| warp.registers.predicates[usize::from(p)] & 1 != 0);
-    // Products of eight-bit numbers over 32 places stay exact in f32.
+    let keep = warp.registers.predicates[usize::from(op.keep)] & 1 != 0;
+    // Products of eight-bit numbers over 32 places, and of bits over 256, stay exact in f32.
     let mut sums = vec![0.0f32; 16 * n];
     if keep && !op.a_type.integer() {
         for_each(op, |lane, i, row, column| {

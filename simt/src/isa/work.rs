@@ -67,7 +67,7 @@ pub struct Work {
     /// Class, for counters.
     pub class: Class,
     /// Floating-point operations of one lane; integer ones for [`Unit::TensorInteger`].
-    pub flops: u16,
+    pub flops: u32,
     /// What does them.
     pub unit: Unit,
 }
@@ -96,7 +96,7 @@ impl Work {
             let (flops, unit) = shape.map_or((0, Unit::None), |s| matrix(opcode, s, &types));
             return Work { class, flops, unit };
         }
-        let elements = 1 + u16::from(matches!(
+        let elements = 1 + u32::from(matches!(
             float,
             Some(ScalarType::F16x2 | ScalarType::BF16x2)
         ));
@@ -160,7 +160,7 @@ fn shape(modifier: &str) -> Option<[u32; 3]> {
 /// Multiplications and additions of one lane. `mma` and `wmma` are done by the 32 lanes of a
 /// warp, `wgmma` by the 128 of a warpgroup. `mma.m8n8k4` on f16 is four products, one for each
 /// quarter of the warp (PTX manual, "Matrix Fragments for mma.m8n8k4").
-fn matrix(opcode: &str, [m, n, k]: [u32; 3], types: &[ScalarType]) -> (u16, Unit) {
+fn matrix(opcode: &str, [m, n, k]: [u32; 3], types: &[ScalarType]) -> (u32, Unit) {
     use ScalarType as T;
     // `mma` names the types d, a, b, c and `wgmma` d, a, b; `wmma` may name d and c only.
     let input = types.get(1).or(types.first()).copied().unwrap_or(T::F16);
@@ -175,7 +175,7 @@ fn matrix(opcode: &str, [m, n, k]: [u32; 3], types: &[ScalarType]) -> (u16, Unit
     let lanes = if opcode == "wgmma" { 128 } else { 32 };
     let all = 2 * m * n * k * if quarters { 4 } else { 1 };
     let loads = k == 0;
-    ((if loads { 0 } else { all / lanes }) as u16, unit)
+    (if loads { 0 } else { all / lanes }, unit)
 }
 
 #[cfg(test)]
@@ -194,5 +194,8 @@ mod tests {
         );
         let wide = [T::F32, T::BF16, T::BF16];
         assert_eq!(of("wgmma", "m64n256k16", &wide), (4096, Unit::TensorHalf));
+        let bits = [T::S32, T::B1, T::B1];
+        let most = of("wgmma", "m64n256k256", &bits);
+        assert_eq!(most, (1 << 16, Unit::TensorInteger));
     }
 }

@@ -45,9 +45,11 @@ pub(crate) struct CopyOp {
 pub(crate) enum BarrierAction {
     Init,
     Invalidate,
-    /// Counts arrivals; `drops` takes them out of later phases as well.
+    /// Counts arrivals; `drops` takes them out of later phases as well; with `partial` they may
+    /// not be the last.
     Arrive {
         drops: bool,
+        partial: bool,
     },
     /// One arrival that first announces bytes.
     ArriveExpect {
@@ -75,6 +77,8 @@ pub(crate) struct BarrierOp {
     pub(crate) answer: Option<u16>,
     /// Count, bytes, parity (one plane) or state (two).
     pub(crate) operand: Option<Reg>,
+    /// Whether it orders nothing by itself.
+    pub(crate) relaxed: bool,
 }
 
 /// An asynchronous operation.
@@ -283,15 +287,30 @@ pub(crate) fn barrier(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     // Result, address and operand, by instruction.
     let tests = has(i, ".test_wait") || has(i, ".try_wait");
     let arrives = !tests && i.opcode.text == "mbarrier" && (drops || has(i, ".arrive"));
+    let bare = has(i, ".inval") || i.opcode.text == "cp";
+    let counted = has(i, ".expect_tx") || has(i, ".noComplete");
     let (result, address, operand) = match operands {
-        // try_wait may carry a time limit, which says nothing here.
-        [p, a, v] | [p, a, v, _] if tests => (Some(p), a, Some(v)),
-        [s, a] if arrives => (Some(s), a, None),
+        [p, a, v] if tests => (Some(p), a, Some(v)),
+        // A time limit says nothing here.
+        [p, a, v, limit] if has(i, ".try_wait") => {
+            e.src(limit, ScalarType::B32)?;
+            (Some(p), a, Some(v))
+        }
+        [s, a] if arrives && !counted => (Some(s), a, None),
         [s, a, v] if arrives => (Some(s), a, Some(v)),
-        [a] if !tests => (None, a, None),
-        [a, v] if !tests => (None, a, Some(v)),
+        [a] if bare => (None, a, None),
+        [a, v] if !tests && !arrives && !bare => (None, a, Some(v)),
         _ => return Err(needs(e)),
     };
+    if let Some(result) = result
+        && has(i, ".shared::cluster")
+        && !matches!(result.kind, OperandKind::Sink)
+    {
+        return Err(e.wrong(
+            result.span,
+            "an arrival in the cluster's shared memory has no state: `_` is needed here",
+        ));
+    }
     let action = if i.opcode.text == "cp" {
         BarrierAction::ArriveCopies {
             counted: has(i, ".noinc"),
@@ -307,7 +326,8 @@ pub(crate) fn barrier(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     } else if arrives && has(i, ".expect_tx") {
         BarrierAction::ArriveExpect { drops }
     } else if arrives {
-        BarrierAction::Arrive { drops }
+        let partial = has(i, ".noComplete");
+        BarrierAction::Arrive { drops, partial }
     } else if has(i, ".expect_tx") {
         BarrierAction::Expect
     } else {
@@ -327,6 +347,7 @@ pub(crate) fn barrier(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         state: None,
         answer: None,
         operand,
+        relaxed: has(i, ".relaxed"),
     };
     if let Some(result) = result {
         if tests {

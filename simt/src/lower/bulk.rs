@@ -318,8 +318,9 @@ pub(crate) fn remote(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     } else {
         None
     };
-    let mut memory = access(Access::Store, Space::Shared, ty, values[0]);
-    memory.address = e.address(&operands[0], Space::Shared)?;
+    let space = memory::space(i);
+    let mut memory = access(Access::Store, space, ty, values[0]);
+    memory.address = e.address(&operands[0], space)?;
     match what {
         Some(what) => {
             memory.access = Access::Atomic(what);
@@ -330,7 +331,7 @@ pub(crate) fn remote(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         None => memory.registers = values.into_iter().map(Some).collect(),
     }
     memory.order = Order::Relaxed;
-    let barrier = e.address(&operands[2], Space::Shared)?;
+    let barrier = e.address(&operands[2], space)?;
     push(
         e,
         AsyncOp::Remote(Box::new(RemoteOp { memory, barrier })),

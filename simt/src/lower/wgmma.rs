@@ -22,6 +22,7 @@ pub(crate) enum Element {
     E5m2,
     S8,
     U8,
+    B1,
 }
 
 impl Element {
@@ -34,22 +35,31 @@ impl Element {
             ".e5m2" => Self::E5m2,
             ".s8" => Self::S8,
             ".u8" => Self::U8,
+            ".b1" => Self::B1,
             _ => return None,
         })
     }
 
-    /// Bytes of one element.
+    /// Bytes of one element, or of [`Element::packed`] single bits.
     pub(crate) fn bytes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::Tf32 => 4,
-            Self::E4m3 | Self::E5m2 | Self::S8 | Self::U8 => 1,
+            Self::E4m3 | Self::E5m2 | Self::S8 | Self::U8 | Self::B1 => 1,
+        }
+    }
+
+    /// Elements in those bytes.
+    pub(crate) fn packed(self) -> usize {
+        match self {
+            Self::B1 => 8,
+            _ => 1,
         }
     }
 
     /// Whether sums are s32.
     pub(crate) fn integer(self) -> bool {
-        matches!(self, Self::S8 | Self::U8)
+        matches!(self, Self::S8 | Self::U8 | Self::B1)
     }
 }
 
@@ -76,7 +86,7 @@ pub(crate) struct WgmmaOp {
     pub(crate) a: Source,
     pub(crate) b: Reg,
     /// Where this predicate is false, the old sums count as zero.
-    pub(crate) keep: Option<u16>,
+    pub(crate) keep: u16,
     pub(crate) negate_a: bool,
     pub(crate) negate_b: bool,
     /// Rows (columns) of the matrix follow each other in memory instead of k.
@@ -123,7 +133,7 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         return Err(unsupported(e));
     };
     let (a_type, b_type) = (*a_type, *b_type);
-    if k * a_type.bytes() != 32 {
+    if k * a_type.bytes() != 32 * a_type.packed() {
         return Err(unsupported(e));
     }
     let d_half = !a_type.integer() && !has(i, ".f32");
@@ -149,15 +159,31 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         Source::Descriptor(e.src(a, ScalarType::B64)?)
     };
     let b = e.src(b, ScalarType::B64)?;
-    let (keep, scales) = match flags {
-        [] => (None, flags),
-        [keep, rest @ ..] => (Some(e.src(keep, ScalarType::Pred)?.plane), rest),
+    // With A in registers only B has a transposition.
+    let in_memory = matches!(source, Source::Descriptor(_));
+    let constants = match (a_type.integer(), a_type.bytes()) {
+        (true, _) => 0,
+        (_, 2) => 3 + usize::from(in_memory),
+        _ => 2,
     };
-    let scales: Vec<i64> = scales
-        .iter()
+    let [keep, rest @ ..] = flags else {
+        return Err(e.wrong(
+            i.span,
+            "`wgmma.mma_async` needs a predicate for the old sums",
+        ));
+    };
+    if rest.len() != constants {
+        let message = format!(
+            "after the predicate stand {constants} constants: two scales of floating-point types, \
+             and transpositions of what types of 16 bits have in shared memory"
+        );
+        return Err(e.wrong(i.span, message));
+    }
+    let keep = e.src(keep, ScalarType::Pred)?.plane;
+    let scales: Vec<i64> = (rest.iter())
         .map(|s| constant(e, s))
         .collect::<Result<_>>()?;
-    for (index, (scale, operand)) in scales.iter().zip(&flags[1.min(flags.len())..]).enumerate() {
+    for (index, (scale, operand)) in scales.iter().zip(rest).enumerate() {
         let (allowed, message) = match index {
             0 | 1 => ([-1, 1], "a scale is 1 or -1"),
             _ => ([0, 1], "a transposition is 0 or 1"),
@@ -167,8 +193,6 @@ pub(crate) fn multiply(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         }
     }
     let at = |index: usize, default: i64| scales.get(index).copied().unwrap_or(default);
-    // With A in registers only B has a transposition.
-    let in_memory = matches!(source, Source::Descriptor(_));
     let (transpose_a, transpose_b) = if in_memory {
         (at(2, 0) != 0, at(3, 0) != 0)
     } else {

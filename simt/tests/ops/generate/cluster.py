@@ -133,19 +133,36 @@ def remote_barriers():
                [wanted("out0", "u32", list(range(N)))], code)  # fmt: skip
 
 
+def remote(space):
+    """The other block's place and mbarrier, as shared addresses or as generic ones."""
+    if space:
+        return ["mapa.shared::cluster.u32 %o, %t, %o;"], "[%r]", "[%o]"
+    code = ["cvt.u64.u32 %g, %s;", "cvta.shared.u64 %g, %g;", "mapa.u64 %g, %g, %o;", "cvt.u64.u32 %b, %t;",
+            "cvta.shared.u64 %b, %b;", "mapa.u64 %b, %b, %o;"]  # fmt: skip
+    return code, "[%g]", "[%b]"
+
+
 def asynchronous_stores():
-    for ty, width in (("b32", 4), ("u32", 4), ("s32", 4), ("b64", 8), ("u64", 8), ("s64", 8)):
+    types = (("b32", 4), ("u32", 4), ("s32", 4), ("f32", 4), ("b64", 8), ("u64", 8), ("s64", 8), ("f64", 8))
+    forms = [(ty, width, ".weak.shared::cluster") for ty, width in types]
+    forms += [(ty, width, form) for ty, width in types[:5:4] for form in (".shared::cluster", ".weak", "")]
+    for ty, width, form in forms:
         for vector, count in (("", 1), (".v2", 2), (".v4", 4)):
             if width * count > 16:
                 continue
             values = ["%v", "%c", "%s", "%i"] if width == 4 else ["%x", "%y"]
+            if ty[0] == "f":
+                values = [f"%f{k}" for k in range(len(values))]
             listed = values[0] if count == 1 else "{" + ", ".join(values[:count]) + "}"
             make = ["add.u32 %v, %w, 100;", "add.u32 %c, %w, 200;", "add.u32 %s, %w, 300;", "add.u32 %i, %w, 400;",
                     "cvt.u64.u32 %x, %v;", "shl.b64 %x, %x, 33;", "cvt.u64.u32 %y, %c;"]  # fmt: skip
+            if ty[0] == "f":
+                make += [f"mov.b{8 * width} %f{k}, {v};" for k, v in enumerate(["%v", "%c", "%s", "%i"] if width == 4 else ["%x", "%y"])]
+            finds_place, place, barrier = remote(form.removeprefix(".weak"))
             words = width * count // 4
             code = [f"mad.wide.u32 %out0, %w, {4 * words}, %out0;", *expecting(1, 32 * width * count),
-                    "mapa.shared::cluster.u32 %o, %t, %o;", "mov.u32 %s2, %s;", *make,
-                    f"st.async.weak.shared::cluster.mbarrier::complete_tx::bytes{vector}.{ty} [%r], {listed}, [%o];",
+                    *finds_place, "mov.u32 %s2, %s;", *make,
+                    f"st.async{form}.mbarrier::complete_tx::bytes{vector}.{ty} {place}, {listed}, {barrier};",
                     *WAIT]  # fmt: skip
             for k in range(words):
                 code += [f"ld.shared.u32 %v, [%s2+{4 * k}];", f"st.global.u32 [%out0+{4 * k}], %v;"]
@@ -157,8 +174,11 @@ def asynchronous_stores():
                 else:
                     wide = [(100 + from_) << 33, 200 + from_][:count]
                     expect += [part for v in wide for part in (v & 0xFFFFFFFF, v >> 32)]
-            yield pair(f"st.async{vector}.{ty}", f"st.async{vector}.{ty}", "9.7.9.13",
-                       [wanted("out0", "u32", expect)], code + SYNC, registers=[".u32 %s2"])  # fmt: skip
+            label = {".weak.shared::cluster": "", ".shared::cluster": ".no_weak", ".weak": ".weak.generic", "": ".generic"}[form]
+            yield pair(f"st.async{vector}.{ty}{label}", f"st.async{vector}.{ty}", "9.7.9.13",
+                       [wanted("out0", "u32", expect)], code + SYNC,
+                       registers=[".u32 %s2"] + [f".{ty} %f<4>"] * (ty[0] == "f")
+                       + [".u64 %g", ".u64 %b"] * ("generic" in label))  # fmt: skip
 
 
 def asynchronous_reductions():
@@ -170,25 +190,22 @@ def asynchronous_reductions():
              ("min.u32", min), ("max.u32", max), ("min.s32", lambda a, b: min(a, b, key=signed)),
              ("max.s32", lambda a, b: max(a, b, key=signed)), ("and.b32", lambda a, b: a & b),
              ("or.b32", lambda a, b: a | b), ("xor.b32", lambda a, b: a ^ b)]  # fmt: skip
-    for op, f in cases:
-        before, values = ([s.next() & M for _ in range(N)] for _ in range(2))
+    cases = [(op, f, M, (".shared::cluster", "")) for op, f in cases]
+    cases += [(f"add.{ty}", lambda a, b: a + b & (1 << 64) - 1, (1 << 64) - 1, spaces)
+              for ty, spaces in (("u64", (".shared::cluster",)), ("s64", (".shared::cluster", "")))]  # fmt: skip
+    for op, f, mask, spaces in cases:
+        before, values = ([s.next() & mask for _ in range(N)] for _ in range(2))
         after = [f(before[w], values[w ^ 32]) for w in range(N)]
-        code = ["mad.wide.u32 %out0, %w, 4, %out0;", "mad.wide.u32 %in0, %w, 4, %in0;", *expecting(1, 128),
-                "ld.global.u32 %v, [%out0];", "st.shared.u32 [%s], %v;", "ld.global.u32 %v, [%in0];",
-                "mapa.shared::cluster.u32 %o, %t, %o;", *SYNC,
-                f"red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.{op} [%r], %v, [%o];", *WAIT,
-                "ld.shared.u32 %v, [%s];", "st.global.u32 [%out0], %v;", *SYNC]  # fmt: skip
-        yield pair(f"red.async.{op}", f"red.async.{op}", "9.7.13.7",
-                   [changed("in0", "u32", values, values), changed("out0", "u32", before, after)], code)  # fmt: skip
-    wide, add = ([s.next() for _ in range(N)] for _ in range(2))
-    code = ["mad.wide.u32 %out0, %w, 8, %out0;", "mad.wide.u32 %in0, %w, 8, %in0;", *expecting(1, 256),
-            "ld.global.u64 %x, [%out0];", "st.shared.u64 [%s], %x;", "ld.global.u64 %x, [%in0];",
-            "mapa.shared::cluster.u32 %o, %t, %o;", *SYNC,
-            "red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u64 [%r], %x, [%o];", *WAIT,
-            "ld.shared.u64 %x, [%s];", "st.global.u64 [%out0], %x;", *SYNC]  # fmt: skip
-    after = [(wide[w] + add[w ^ 32]) % (1 << 64) for w in range(N)]
-    yield pair("red.async.add.u64", "red.async.add.u64", "9.7.13.7",
-               [changed("in0", "u64", add, add), changed("out0", "u64", wide, after)], code)  # fmt: skip
+        ty, v, width = ("u32", "%v", 4) if mask == M else ("u64", "%x", 8)
+        for space in spaces:
+            finds_place, place, barrier = remote(space)
+            code = [at("out0", width), at("in0", width), *expecting(1, 32 * width), f"ld.global.{ty} {v}, [%out0];",
+                    f"st.shared.{ty} [%s], {v};", f"ld.global.{ty} {v}, [%in0];", *finds_place, *SYNC,
+                    f"red.async.relaxed.cluster{space}.mbarrier::complete_tx::bytes.{op} {place}, {v}, {barrier};", *WAIT,
+                    f"ld.shared.{ty} {v}, [%s];", f"st.global.{ty} [%out0], {v};", *SYNC]  # fmt: skip
+            yield pair(f"red.async.{op}{'' if space else '.generic'}", f"red.async.{op}", "9.7.13.7",
+                       [changed("in0", ty, values, values), changed("out0", ty, before, after)], code,
+                       registers=[] if space else [".u64 %g", ".u64 %b"])  # fmt: skip
 
 
 def copies():
@@ -209,6 +226,7 @@ def copies():
     yield pair("cp.async.bulk.multicast", "cp.async.bulk.multicast::cluster", "9.7.9.25.4.1",
                [changed("in0", "u32", data, data), wanted("out0", "u32", data * 2)], code, registers=[".b16 %m"],
                target="sm_90a")  # fmt: skip
+    yield from hinted_copies()
     for level in ("", ".L2::cache_hint"):
         policy = ", %x" if level else ""
         code = ["setp.eq.u32 %p, %w, 0;", "createpolicy.fractional.L2::evict_first.b64 %x, 0f3F800000;",
@@ -217,6 +235,60 @@ def copies():
         name = level.replace("::", "_")
         yield pair(f"cp.async.bulk.prefetch{name}", "cp.async.bulk.prefetch.L2", "9.7.9.25.4.3",
                    [changed("in0", "u32", data * 2, data * 2), wanted("out0", "u32", data * 2)], code)  # fmt: skip
+
+
+POLICY = "createpolicy.fractional.L2::evict_first.b64 %x, 0f3F800000;"
+
+
+def hinted_copies():
+    """Each block gets its own row; with a mask the first sends both rows to both, the own one last."""
+    data = [11 * k + 3 for k in range(N)]
+    for space, casts, hint in (("cta", "", ""), ("cta", "", ".L2::cache_hint"), ("cluster", "", ".L2::cache_hint"),
+                               ("cluster", ".multicast::cluster", ".L2::cache_hint")):  # fmt: skip
+        op = f"cp.async.bulk.shared::{space}.global.mbarrier::complete_tx::bytes{casts}{hint}"
+        mask, policy = ", %m" if casts else "", ", %x" if hint else ""
+        # A block's copy goes to the other one only, to be told from one that goes home.
+        code = [at("out0"), *expecting(1, 128), POLICY, "mov.u32 %v, row;", "mov.u32 %r, 2;", "shr.u32 %r, %r, %c;",
+                "cvt.u16.u32 %m, %r;", "mul.wide.u32 %y, %c, 128;", "add.u64 %y, %in0, %y;",
+                f"@%p {op} [%v], [%y], 128, [%t]{mask}{policy};", *WAIT, "mad.lo.u32 %v, %i, 4, %v;",
+                "ld.shared.u32 %v, [%v];", "st.global.u32 [%out0], %v;", *SYNC]  # fmt: skip
+        yield pair(op.removesuffix(".global").replace(".global.mbarrier::complete_tx::bytes", ".load").replace("::", "_"), op,
+                   "9.7.9.25.4.1", [changed("in0", "u32", data, data),
+                                    wanted("out0", "u32", data[32:] + data[:32] if casts else data)], code,
+                   registers=[".u16 %m"], target="sm_90a" if casts else "sm_90",
+                   version="8.6" if space == "cta" else "8.1")  # fmt: skip
+    code = [at("out0"), at("in0"), "mov.u32 %s, row;", "mad.lo.u32 %t, %i, 4, %s;", "ld.global.u32 %v, [%in0];",
+            "st.shared.u32 [%t], %v;", POLICY, "fence.proxy.async.shared::cta;", "bar.sync 0;", "setp.eq.u32 %p, %i, 0;",
+            "@%p cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%out0], [%s], 128, %x;",
+            "@%p cp.async.bulk.commit_group;", "@%p cp.async.bulk.wait_group 0;"]  # fmt: skip
+    yield pair("cp.async.bulk.store.cache_hint", "cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint", "9.7.9.25.4.1",
+               [changed("in0", "u32", data, data), wanted("out0", "u32", data)], code)  # fmt: skip
+
+
+def shared_reductions():
+    """Each block reduces its row into the second half of the other's."""
+    s = Stream("cp.reduce shared")
+    signed = lambda x: x - (1 << 32) if x >> 31 else x
+    M, W = (1 << 32) - 1, (1 << 64) - 1
+    cases = [("add.u32", lambda a, b: a + b & M), ("add.s32", lambda a, b: a + b & M), ("add.u64", lambda a, b: a + b & W),
+             ("min.u32", min), ("max.u32", max), ("min.s32", lambda a, b: min(a, b, key=signed)),
+             ("max.s32", lambda a, b: max(a, b, key=signed)), ("and.b32", lambda a, b: a & b), ("or.b32", lambda a, b: a | b),
+             ("xor.b32", lambda a, b: a ^ b), ("inc.u32", lambda a, b: 0 if a >= b else a + 1),
+             ("dec.u32", lambda a, b: b if a == 0 or a > b else a - 1)]  # fmt: skip
+    for op, f in cases:
+        width, ty, v = (8, "u64", "%x") if "64" in op else (4, "u32", "%v")
+        before, values = ([s.next() & (1 << 8 * width) - 1 for _ in range(N)] for _ in range(2))
+        if op[1:3] in ("nc", "ec"):
+            before, values = [k % 12 for k in range(N)], [5 + k % 4 for k in range(N)]
+        after = [f(before[w], values[w ^ 32]) for w in range(N)]
+        code = [at("in0", width), at("out0", width), *expecting(1, 32 * width), "mov.u32 %c, row;",
+                f"mad.lo.u32 %s, %i, {width}, %c;", f"ld.global.{ty} {v}, [%in0];", f"st.shared.{ty} [%s], {v};",
+                f"ld.global.{ty} {v}, [%out0];", f"st.shared.{ty} [%s+512], {v};", "fence.proxy.async.shared::cta;",
+                "mapa.shared::cluster.u32 %r, %c, %o;", "mapa.shared::cluster.u32 %o, %t, %o;", *SYNC,
+                f"@%p cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes.{op} [%r+512], [%c], {32 * width}, [%o];",
+                *WAIT, f"ld.shared.{ty} {v}, [%s+512];", f"st.global.{ty} [%out0], {v};", *SYNC]  # fmt: skip
+        yield pair(f"cp.reduce.async.bulk.shared_cluster.{op}", f"cp.reduce.async.bulk.shared::cluster.shared::cta.{op}",
+                   "9.7.9.25.4.2", [changed("in0", ty, values, values), changed("out0", ty, before, after)], code)  # fmt: skip
 
 
 def reductions():
@@ -242,13 +314,13 @@ def reductions():
         before = [s.next() & m for _ in range(32)]
         rows = [s.next() & m for _ in range(N)]
         after = [f(f(x, rows[k]), rows[32 + k]) for k, x in enumerate(before)]
-        yield reduced(f"cp.reduce.async.bulk.{op}.{ty}", f"{op}.{ty}", f"u{bits}", bits // 8, before, rows, after)
+        yield from reduced(f"cp.reduce.async.bulk.{op}.{ty}", f"{op}.{ty}", f"u{bits}", bits // 8, before, rows, after)
     bound = [9] * N
     wrap = lambda a: 0 if a >= 9 else a + 1
     before = [k % 12 for k in range(32)]
-    yield reduced("cp.reduce.async.bulk.inc.u32", "inc.u32", "u32", 4, before, bound, [wrap(wrap(x)) for x in before])
+    yield from reduced("cp.reduce.async.bulk.inc.u32", "inc.u32", "u32", 4, before, bound, [wrap(wrap(x)) for x in before])
     down = lambda a: 9 if a == 0 or a > 9 else a - 1
-    yield reduced("cp.reduce.async.bulk.dec.u32", "dec.u32", "u32", 4, before, bound, [down(down(x)) for x in before])
+    yield from reduced("cp.reduce.async.bulk.dec.u32", "dec.u32", "u32", 4, before, bound, [down(down(x)) for x in before])
     # Small integers, whose sums are exact whatever the order.
     import struct
 
@@ -261,22 +333,31 @@ def reductions():
         old, new = [k - 9 for k in range(32)], [k % 11 - 5 for k in range(N)]
         sums = [o + new[k] + new[32 + k] for k, o in enumerate(old)]
         noftz = ".noftz" if kind == "u16" else ""
-        yield reduced(f"cp.reduce.async.bulk.add.{ty}", f"add{noftz}.{ty}", kind, {"u16": 2, "u32": 4, "u64": 8}[kind],
+        yield from reduced(f"cp.reduce.async.bulk.add.{ty}", f"add{noftz}.{ty}", kind, {"u16": 2, "u32": 4, "u64": 8}[kind],
                       *([pattern(float(x)) for x in part] for part in (old, new, sums)))  # fmt: skip
     for op, f in (("min", min), ("max", max)):
         for ty in ("f16", "bf16"):
             half = lambda x: int.from_bytes(struct.pack("<e" if ty == "f16" else "<f", float(x)), "little") >> (0 if ty == "f16" else 16)
             old, new = [k - 9 for k in range(32)], [5 * k % 23 - 11 for k in range(N)]
             least = [f(o, new[k], new[32 + k]) for k, o in enumerate(old)]
-            yield reduced(f"cp.reduce.async.bulk.{op}.{ty}", f"{op}.{ty}", "u16", 2,
+            yield from reduced(f"cp.reduce.async.bulk.{op}.{ty}", f"{op}.{ty}", "u16", 2,
                           *([half(x) for x in part] for part in (old, new, least)))  # fmt: skip
 
 
+HINTED = ("and.b32", "inc.u32", "add.u32", "add.noftz.f16", "min.s32")
+
+
 def reduced(name, op, kind, bytes_, before, rows, after):
+    yield reduction(name, op, kind, bytes_, before, rows, after)
+    if op in HINTED:
+        yield reduction(f"{name}.cache_hint", op, kind, bytes_, before, rows, after, ".L2::cache_hint")
+
+
+def reduction(name, op, kind, bytes_, before, rows, after, hint=""):
     load = {2: ("u16", "%h"), 4: ("u32", "%v"), 8: ("u64", "%x")}[bytes_]
     code = [at("in0", bytes_), "mov.u32 %s, row;", f"mad.lo.u32 %t, %i, {bytes_}, %s;", f"ld.global.{load[0]} {load[1]}, [%in0];",
             f"st.shared.{load[0]} [%t], {load[1]};", "fence.proxy.async.shared::cta;", "bar.sync 0;", "setp.eq.u32 %p, %i, 0;",
-            f"@%p cp.reduce.async.bulk.global.shared::cta.bulk_group.{op} [%out0], [%s], {32 * bytes_};",
+            *[POLICY] * bool(hint), f"@%p cp.reduce.async.bulk.global.shared::cta.bulk_group{hint}.{op} [%out0], [%s], {32 * bytes_}{', %x' if hint else ''};",
             "@%p cp.async.bulk.commit_group;", "@%p cp.async.bulk.wait_group 0;"]  # fmt: skip
     buffers = [changed("in0", kind, rows, rows), changed("out0", kind, before, after)]
     return pair(name, f"cp.reduce.async.bulk.{op}", "9.7.9.25.4.2", buffers, code, registers=[".u16 %h"])
@@ -291,4 +372,5 @@ def tests():
     yield from asynchronous_stores()
     yield from asynchronous_reductions()
     yield from copies()
+    yield from shared_reductions()
     yield from reductions()

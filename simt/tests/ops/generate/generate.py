@@ -5,7 +5,7 @@
     python generate.py --ptxas [PATH]         also assemble each file (ptxas from PATH by default)
     python generate.py --only integer,mma     these families only
 
-Needs Python 3.11 and mpmath. Expected values come from exact arithmetic here,
+Needs Python 3.11, mpmath and NumPy. Expected values come from exact arithmetic here,
 never from the machine under test.
 """
 
