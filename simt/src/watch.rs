@@ -47,22 +47,22 @@ impl<'p> Watch<'p> {
         checks: Checks,
         threads: u32,
         global: Arc<global::Shadow>,
-        device: Arc<proxy_device::Shadow>,
+        device: Option<Arc<proxy_device::Shadow>>,
     ) -> Self {
         let program = sites.program;
-        let proxies = checks.has(Checker::Proxy);
-        let uses = |by: fn(&AsyncOp) -> bool| proxies && program.asyncs.iter().any(by);
+        let uses = |by: fn(&AsyncOp) -> bool| program.asyncs.iter().any(by);
+        let proxies = checks.has(Checker::Proxy) && uses(AsyncOp::by_async_proxy);
         Self {
             program,
             sites,
             tally: counters.then(|| Box::new(Tally::new(program))),
             checks,
             threads,
-            proxies: uses(AsyncOp::by_async_proxy),
+            proxies,
             blocks: Blocks::default(),
             unknown: false,
             global,
-            device: uses(AsyncOp::to_device_memory).then_some(device),
+            device,
             log: Log::default(),
             peer: None,
         }

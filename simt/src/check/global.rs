@@ -30,6 +30,10 @@ const CHUNK: u64 = 1 << 10;
 /// bytes a byte.
 const HEADS: usize = 192;
 
+/// The same where proxies to device memory are recorded too (`proxy_device.rs`), which takes a byte
+/// and a third.
+const FEWER_HEADS: usize = 60;
+
 /// Records of one chunk. Blocks that run side by side on several cores of the host often write to
 /// chunks side by side: no two share what the host keeps coherent in one piece.
 #[derive(Debug, Default)]
@@ -39,8 +43,10 @@ struct Chunk(Mutex<Cells>);
 type Chunks = Arc<Vec<Chunk>>;
 
 /// Records of all device memory, and what blocks published; one for a launch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shadow {
+    /// Heads of a chunk, at the most.
+    heads: usize,
     allocations: RwLock<HashMap<u64, Chunks>>,
     hubs: Mutex<Hubs>,
 }
@@ -147,6 +153,15 @@ impl Hubs {
 }
 
 impl Shadow {
+    /// Nothing is recorded yet; `proxies`: whether others record proxies beside it.
+    pub(crate) fn new(proxies: bool) -> Self {
+        Self {
+            heads: if proxies { FEWER_HEADS } else { HEADS },
+            allocations: RwLock::default(),
+            hubs: Mutex::default(),
+        }
+    }
+
     /// The chunks of an allocation; `known` are those that a block has asked for.
     #[inline(always)]
     fn chunks<'k>(&self, a: &Region<'_>, known: &'k mut Vec<(u64, Chunks)>) -> &'k Chunks {
@@ -321,7 +336,7 @@ impl Seeing<'_> {
         let write = writes(event.op);
         cells.reserve((CHUNK / 4) as usize, write);
         let first = event.offsets[mask.trailing_zeros() as usize % 32] - base;
-        let mine = cells.index_of(self.head, (first / 4) as usize, HEADS);
+        let mine = cells.index_of(self.head, (first / 4) as usize, self.shadow.heads);
         let span = Span {
             offsets: event.offsets,
             base,

@@ -12,13 +12,15 @@
 //! fence counts, and an acquire by any thread of the cluster: some misuse goes unseen, none is made
 //! up.
 
-use super::Checker;
 use super::clocks::{Clocks, When};
 use super::cluster::Clusters;
 use super::finding::{Log, Mistake, Raw, RawSide};
 use super::race::writes;
+use super::{Checker, Checks};
 use crate::exec::observer::{AccessEvent, At};
 use crate::exec::step::bits;
+use crate::lower::asynchronous::AsyncOp;
+use crate::lower::program::Program;
 use crate::tensor_map;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -27,22 +29,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Words of device memory whose writes are kept together.
 const WORDS: u64 = 1 << 11;
 
-/// Writes by one instruction of a warp that are kept. Later ones are not: misuse may go unseen.
+/// Writes kept for each chunk of words that was touched: one for each 128 bytes, as much as a warp
+/// writes at once in whole words. With the words they take less than one and a half bytes a byte.
+const EACH: usize = 4 * WORDS as usize / 128;
+
+/// Words name one of so many writes at the most.
 const MOST: usize = 1 << 20;
 
 /// Ordinary writes by one instruction of a warp.
 #[derive(Clone, Copy, Debug)]
 struct Write {
-    /// The block that stands for the writer's cluster.
-    cluster: u64,
     block: u64,
+    /// Proxy fences of the launch before it.
+    time: u64,
     /// Its number in the block.
     warp: u32,
     clock: u32,
     pc: u32,
+    /// None where no word names the write any more.
     lanes: u32,
-    /// Proxy fences of the launch before it.
-    time: u64,
     /// Lanes whose writes a fence made known to the asynchronous proxy.
     fenced: u32,
     /// Lanes whose writes were released to the tensor map proxy.
@@ -50,6 +55,11 @@ struct Write {
 }
 
 impl Write {
+    /// The block that stands for the writer's cluster.
+    fn cluster(&self, clusters: &Clusters) -> u64 {
+        clusters.member(self.block).first
+    }
+
     fn side(&self, lane: u32, what: &str) -> RawSide {
         RawSide {
             what: what.to_owned(),
@@ -95,6 +105,10 @@ struct State {
     /// For each word the last ordinary write and its lane: zero for none.
     chunks: HashMap<u64, Box<[u32]>>,
     writes: Vec<Write>,
+    /// Those of them that no word names.
+    free: Vec<u32>,
+    /// Writes that found no room since unnamed ones were last looked for.
+    refused: usize,
     /// Proxy fences and acquires so far.
     time: u64,
     /// The last fence of the asynchronous proxy, and the last by another cluster than that one's.
@@ -115,9 +129,51 @@ impl State {
         Some((*write, packed & 31))
     }
 
+    /// The index of a new write; `None` where there is no room for it: misuse of what it wrote goes
+    /// unseen.
+    fn add(&mut self, write: Write) -> Option<u32> {
+        let most = MOST.min(EACH * self.chunks.len().max(1));
+        if self.free.is_empty() && self.writes.len() >= most && self.refused == 0 {
+            self.drop_unnamed();
+            // If that gave little, not again soon: looking at all words costs as much as so many
+            // writes.
+            self.refused = usize::from(self.free.len() < most / 4);
+        }
+        if let Some(index) = self.free.pop() {
+            self.writes[index as usize] = write;
+            return Some(index);
+        }
+        if self.writes.len() >= most {
+            self.refused = (self.refused + 1) % most;
+            return None;
+        }
+        if self.writes.len() == self.writes.capacity() {
+            self.writes.reserve_exact((self.writes.len() / 8).max(16));
+        }
+        self.writes.push(write);
+        Some(self.writes.len() as u32 - 1)
+    }
+
+    /// Frees the writes that no word names: others came after them.
+    #[cold]
+    fn drop_unnamed(&mut self) {
+        let mut named = vec![false; self.writes.len()];
+        for word in self.chunks.values().flat_map(|chunk| chunk.iter()) {
+            if let Some(index) = (word >> 5).checked_sub(1) {
+                named[index as usize] = true;
+            }
+        }
+        let each = self.writes.iter_mut().zip(&named).enumerate();
+        for (index, (write, _)) in each.filter(|(_, (_, named))| !**named) {
+            write.lanes = 0;
+            self.free.push(index as u32);
+        }
+    }
+
     /// Whether a cluster that did not make a write fenced after it.
-    fn fenced_elsewhere(&self, write: &Write) -> bool {
-        let mut others = self.fences.iter().filter(|(by, _)| *by != write.cluster);
+    fn fenced_elsewhere(&self, write: &Write, clusters: &Clusters) -> bool {
+        let cluster = write.cluster(clusters);
+        let mut others = self.fences.iter().filter(|(by, _)| *by != cluster);
         others.next().is_some_and(|(_, time)| *time > write.time)
     }
 }
@@ -139,6 +195,12 @@ impl Open {
     pub(crate) fn restart(&mut self) {
         self.0.clear();
     }
+}
+
+/// Whether a program takes more than one way to device memory, and it is watched.
+pub(crate) fn records(program: &Program, checks: Checks) -> bool {
+    let copies = |op: &AsyncOp| op.to_device_memory();
+    checks.has(Checker::Proxy) && program.asyncs.iter().any(copies)
 }
 
 /// What a fence makes ordinary writes known to.
@@ -174,7 +236,6 @@ impl Shadow {
         let state = &mut *self.lock();
         let at = event.at;
         let write = Write {
-            cluster: who.cluster,
             block: at.block,
             warp: at.warp,
             clock: who.clocks.now(who.warp),
@@ -190,12 +251,10 @@ impl Shadow {
                 state.writes[*last as usize].lanes |= at.mask;
                 last + 1
             }
-            _ if state.writes.len() < MOST => {
-                state.writes.push(write);
-                open.0.push(state.writes.len() as u32 - 1);
-                state.writes.len() as u32
-            }
-            _ => 0,
+            _ => state.add(write).map_or(0, |index| {
+                open.0.push(index);
+                index + 1
+            }),
         };
         for lane in bits(at.mask) {
             let packed = if number == 0 {
@@ -224,6 +283,10 @@ impl Shadow {
         let writes = &mut state.writes;
         open.0.retain(|index| {
             let write = &mut writes[*index as usize];
+            // Dropped, and perhaps another's now.
+            if write.lanes == 0 || write.cluster(who.clusters) != who.cluster {
+                return false;
+            }
             let known = write.before(who.clocks, who.clusters, who.warp, mask);
             match to {
                 To::Async => write.fenced |= known,
@@ -245,8 +308,9 @@ impl Shadow {
                 let Some((write, by)) = state.write_at(place) else {
                     continue;
                 };
+                let elsewhere = write.cluster(who.clusters) != who.cluster;
                 let known = write.fenced >> by & 1 != 0
-                    || write.cluster != who.cluster && state.fenced_elsewhere(&write);
+                    || elsewhere && state.fenced_elsewhere(&write, who.clusters);
                 if !known && who.comes_after(&write, by, lane as u32) {
                     report_access(log, event, lane as u32, &write, by);
                 }
@@ -292,7 +356,8 @@ impl Shadow {
     pub(crate) fn bytes(&self) -> u64 {
         let state = self.lock();
         let chunks = state.chunks.len() as u64 * WORDS * 4;
-        chunks + (state.writes.capacity() * size_of::<Write>()) as u64
+        let writes = state.writes.capacity() * size_of::<Write>();
+        chunks + (writes + state.free.capacity() * size_of::<u32>()) as u64
     }
 }
 
@@ -300,13 +365,13 @@ impl Write {
     /// Whether another write can be told as this one.
     fn same(&self, other: &Write) -> bool {
         let whole = |w: &Write| (w.block, w.warp, w.clock, w.pc, w.time, w.fenced, w.released);
-        whole(self) == whole(other)
+        self.lanes != 0 && whole(self) == whole(other)
     }
 }
 
 impl Who<'_> {
     fn comes_after(&self, write: &Write, by: u32, lane: u32) -> bool {
-        write.cluster != self.cluster
+        write.cluster(self.clusters) != self.cluster
             || write.before(self.clocks, self.clusters, self.warp, 1 << lane) >> by & 1 != 0
     }
 }

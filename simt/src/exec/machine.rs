@@ -414,7 +414,8 @@ impl Machine {
         let fault;
         if options.counters || options.checks != Checks::NONE {
             let observers;
-            let shadow = Arc::new(global::Shadow::default());
+            let proxies = proxy_device::records(program, options.checks);
+            let shadow = Arc::new(global::Shadow::new(proxies));
             let device = Arc::new(proxy_device::Shadow::default());
             let sites = Arc::new(Sites::new(program, Clusters::new(shape)));
             let make = || {
@@ -426,7 +427,7 @@ impl Machine {
                     options.checks,
                     shape.threads(),
                     shadow,
-                    device,
+                    proxies.then_some(device),
                 )
             };
             (report.steps, observers, fault) = grid::run(&setting, &mut self.device, make);

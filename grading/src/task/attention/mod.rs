@@ -4,6 +4,7 @@
 pub(super) mod contract;
 mod draft;
 mod kernels;
+pub(super) mod mixed;
 pub(super) mod needles;
 mod odd;
 mod places;

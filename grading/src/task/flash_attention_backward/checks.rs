@@ -2,7 +2,7 @@
 
 use super::cases::{call, drawn, ordinary};
 use crate::submission::Call;
-use crate::task::attention::{Draft, Shape, Spot};
+use crate::task::attention::{Draft, mixed};
 use crate::task::common::{self, Ordinary};
 use crate::task::{Budget, Check, Dims, Kind, Stop, fixed};
 use crate::tensor::DType;
@@ -59,23 +59,6 @@ fn of_type(dtype: DType) -> impl Fn(&Dims, &mut Rng) -> Option<Call> + Send + Sy
     }
 }
 
-/// Sequences of lengths that differ, one without queries where there are three.
-pub(super) fn packed(dims: &Dims, rng: &mut Rng) -> Shape {
-    let count = dims.get("B").max(2);
-    let most = |name: &str| dims.get(name).max(2);
-    let mut lengths: Vec<(usize, usize)> = (0..count)
-        .map(|_| (rng.between(1, most("Nq")), rng.between(1, most("Nk"))))
-        .collect();
-    if count > 2 {
-        lengths[1].0 = 0;
-    }
-    Shape {
-        lengths,
-        packed: true,
-        ..Draft::dense(dims)
-    }
-}
-
 fn levels() -> Vec<Check> {
     let level = |name, level, says, dtype| {
         Check::judged(Kind::Level, name, says, draw, of_type(dtype)).at(level)
@@ -109,7 +92,7 @@ fn levels() -> Vec<Check> {
             Kind::Level,
             "options-together",
             "all options, types and head sizes together",
-            any_sizes(0),
+            mixed::sizes(0),
             combined,
         )
         .at("head-sizes")
@@ -118,7 +101,7 @@ fn levels() -> Vec<Check> {
             Kind::Level,
             "options-together-packed",
             "the same with sequences of different lengths",
-            any_sizes(1),
+            mixed::sizes(1),
             combined,
         )
         .at("variable-length")
@@ -189,7 +172,7 @@ fn levels() -> Vec<Check> {
                 ("D", 32),
             ]),
             |dims, rng| {
-                let (mut draft, d_o) = drawn(packed(dims, rng), rng);
+                let (mut draft, d_o) = drawn(mixed::packed(dims, rng), rng);
                 draft.options.causal = rng.chance(0.5);
                 Some(call(&draft, &d_o))
             },
@@ -200,38 +183,11 @@ fn levels() -> Vec<Check> {
     ]
 }
 
-/// Now and then a sequence without keys among the others.
-fn some_without_keys(mut shape: Shape, rng: &mut Rng) -> Shape {
-    if rng.chance(0.4) {
-        let at = rng.below(shape.lengths.len());
-        shape.lengths[at].1 = 0;
-    }
-    shape
-}
-
 /// All options at once, in any type: what works alone may not work together.
 fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
-    let shape = match dims.get("packed") > 0 {
-        true => some_without_keys(packed(dims, rng), rng),
-        false => Draft::dense(dims),
-    };
+    let shape = mixed::shape(dims, rng);
     let (mut draft, mut d_o) = drawn(shape, rng);
-    draft.dtype = match dims.get("D") {
-        32 | 64 => rng.choose(&[DType::F32, DType::F16, DType::Bf16]),
-        _ => DType::Bf16,
-    };
-    draft.options.causal = rng.chance(0.5);
-    if rng.chance(0.4) {
-        let side = |rng: &mut Rng| rng.chance(0.7).then(|| rng.below(70));
-        draft.options.window = Some(Window {
-            left: side(rng).or(Some(9)),
-            right: side(rng),
-            sinks: 0,
-        });
-    }
-    if rng.chance(0.25) {
-        draft.options.softcap = Some(rng.choose(&[2.0, 30.0]));
-    }
+    mixed::options(&mut draft, dims, rng);
     match rng.chance(0.3) {
         true => Some(spoilt(&mut draft, &mut d_o, rng)),
         false => Some(call(&draft, &d_o)),
@@ -242,19 +198,7 @@ fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
 /// it, and no others.
 fn spoilt(draft: &mut Draft, d_o: &mut [f64], rng: &mut Rng) -> Call {
     let spots = draft.spots(&["q", "k", "v", "do"], rng);
-    spoilt_at(&spots, draft, d_o, rng)
-}
-
-/// The call with NaN of any bits at those places.
-pub(super) fn spoilt_at(spots: &[Spot], draft: &mut Draft, d_o: &mut [f64], rng: &mut Rng) -> Call {
-    for spot in spots {
-        spot.put(draft, d_o);
-    }
-    let mut call = call(draft, d_o);
-    for spot in spots {
-        spot.vary(&mut call, rng);
-    }
-    call
+    mixed::spoilt(&spots, draft, d_o, rng, call)
 }
 
 /// NaN at places on both sides of a mask's edge.
@@ -264,14 +208,7 @@ fn odd_numbers(
     says: &'static str,
     dtype: fn(&mut Rng) -> DType,
 ) -> Check {
-    let sizes = |rng: &mut Rng, _: Budget| {
-        let dims = Dims::of([("B", 2), ("Hq", 2), ("Hkv", 2)]);
-        let length = |rng: &mut Rng| rng.choose(&[17, 33, 64, 65, 100]);
-        dims.with("Nq", length(rng))
-            .with("Nk", length(rng))
-            .with("D", rng.choose(&[32, 64]))
-    };
-    Check::judged(Kind::Odd, name, says, sizes, move |dims, rng| {
+    Check::judged(Kind::Odd, name, says, mixed::edges, move |dims, rng| {
         let (mut draft, mut d_o) = drawn(Draft::dense(dims), rng);
         draft.dtype = dtype(rng);
         draft.options.causal = true;
@@ -279,23 +216,6 @@ fn odd_numbers(
     })
     .at(level)
     .cases(4, 10)
-}
-
-fn any_sizes(packed: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
-    move |rng, budget| {
-        let most = budget.pick(150, 300) as u64;
-        let heads = rng.choose(&[(1, 1), (2, 1), (4, 2), (3, 3)]);
-        let dims = Dims::of([
-            ("B", rng.between(1, 2 + packed as usize) as u64),
-            ("Hq", heads.0),
-            ("Hkv", heads.1),
-        ]);
-        let length = |rng: &mut Rng| rng.choose(&[5, 16, 40, 64, 100, 129, most]);
-        dims.with("Nq", length(rng))
-            .with("Nk", length(rng))
-            .with("D", rng.choose(&[32, 32, 64, 64, 96, 128, 256]))
-            .with("packed", packed)
-    }
 }
 
 fn odd() -> Vec<Check> {

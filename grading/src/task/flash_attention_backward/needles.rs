@@ -1,11 +1,10 @@
 //! Each type and head size of its own.
 
 use super::cases::{call, gradient};
-use super::checks::spoilt_at;
 use crate::submission::Call;
 use crate::task::Check;
-use crate::task::attention::Draft;
 use crate::task::attention::needles::{Pass, checks as of};
+use crate::task::attention::{Draft, mixed};
 use reference::cases::Rng;
 
 /// Two keys share most of a row's weight, and few rows have a gradient at all.
@@ -31,7 +30,7 @@ fn odd(draft: &mut Draft, rng: &mut Rng) -> Call {
     if tensor != "do" && rng.chance(0.3) {
         draft.flood(tensor, rng);
     }
-    spoilt_at(&spots, draft, &mut d_o, rng)
+    mixed::spoilt(&spots, draft, &mut d_o, rng, call)
 }
 
 pub(super) fn checks() -> Vec<Check> {

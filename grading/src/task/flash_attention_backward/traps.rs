@@ -1,9 +1,9 @@
 //! The traps: what the sentence says is what goes wrong in whoever falls in.
 
 use super::cases::{call, drawn};
-use super::checks::packed;
 use crate::submission::Call;
 use crate::task::attention::Draft;
+use crate::task::attention::mixed::packed;
 use crate::task::{Check, Dims, Kind, fixed};
 use crate::tensor::DType;
 use reference::attention::Window;

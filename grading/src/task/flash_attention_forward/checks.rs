@@ -2,7 +2,7 @@
 
 use super::cases::{call, drawn, ordinary};
 use crate::submission::Call;
-use crate::task::attention::{Draft, Shape, Spot};
+use crate::task::attention::{Draft, Spot, mixed};
 use crate::task::common::{self, Ordinary};
 use crate::task::{Budget, Check, Dims, Kind, Stop, fixed};
 use crate::tensor::DType;
@@ -70,25 +70,6 @@ fn heads_of(d: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
     }
 }
 
-/// Sequences of lengths that differ, one of them empty where there is room.
-pub(super) fn packed(dims: &Dims, rng: &mut Rng) -> Shape {
-    let count = dims.get("B").max(2);
-    let mut lengths: Vec<(usize, usize)> = (0..count)
-        .map(|_| {
-            let most = |name: &str| dims.get(name).max(2);
-            (rng.between(1, most("Nq")), rng.between(1, most("Nk")))
-        })
-        .collect();
-    if count > 2 {
-        lengths[1].0 = 0;
-    }
-    Shape {
-        lengths,
-        packed: true,
-        ..Draft::dense(dims)
-    }
-}
-
 fn levels() -> Vec<Check> {
     let level = |name, level, says, dtype| {
         Check::judged(Kind::Level, name, says, draw, of_type(dtype)).at(level)
@@ -120,7 +101,7 @@ fn levels() -> Vec<Check> {
             Kind::Level,
             "options-together",
             "all options, types and head sizes together",
-            any_sizes(0),
+            mixed::sizes(0),
             combined,
         )
         .at("head-sizes")
@@ -129,7 +110,7 @@ fn levels() -> Vec<Check> {
             Kind::Level,
             "options-together-packed",
             "the same with sequences of different lengths",
-            any_sizes(1),
+            mixed::sizes(1),
             combined,
         )
         .at("variable-length")
@@ -193,7 +174,7 @@ fn levels() -> Vec<Check> {
                 ("D", 32),
             ]),
             |dims, rng| {
-                let mut draft = Draft::drawn(packed(dims, rng), rng);
+                let mut draft = Draft::drawn(mixed::packed(dims, rng), rng);
                 draft.options.causal = rng.chance(0.5);
                 Some(call(&draft))
             },
@@ -215,38 +196,11 @@ fn optioned_again() -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
     ])
 }
 
-/// Now and then a sequence without keys among the others.
-fn some_without_keys(mut shape: Shape, rng: &mut Rng) -> Shape {
-    if rng.chance(0.4) {
-        let at = rng.below(shape.lengths.len());
-        shape.lengths[at].1 = 0;
-    }
-    shape
-}
-
 /// All options at once, in any type: what works alone may not work together.
 fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
-    let shape = match dims.get("packed") > 0 {
-        true => some_without_keys(packed(dims, rng), rng),
-        false => Draft::dense(dims),
-    };
+    let shape = mixed::shape(dims, rng);
     let mut draft = Draft::drawn(shape, rng);
-    draft.dtype = match dims.get("D") {
-        32 | 64 => rng.choose(&[DType::F32, DType::F16, DType::Bf16]),
-        _ => DType::Bf16,
-    };
-    draft.options.causal = rng.chance(0.5);
-    if rng.chance(0.4) {
-        let side = |rng: &mut Rng| rng.chance(0.7).then(|| rng.below(70));
-        draft.options.window = Some(Window {
-            left: side(rng).or(Some(9)),
-            right: side(rng),
-            sinks: 0,
-        });
-    }
-    if rng.chance(0.25) {
-        draft.options.softcap = Some(rng.choose(&[2.0, 30.0]));
-    }
+    mixed::options(&mut draft, dims, rng);
     if rng.chance(0.3) {
         // An odd number in a key or a value: it reaches those that see it, and nobody else.
         let odd = rng.choose(&[f64::NAN, -f64::NAN]);
@@ -256,23 +210,6 @@ fn combined(dims: &Dims, rng: &mut Rng) -> Option<Call> {
         numbers[at] = odd;
     }
     Some(call(&draft))
-}
-
-fn any_sizes(packed: u64) -> impl Fn(&mut Rng, Budget) -> Dims + Send + Sync {
-    move |rng, budget| {
-        let most = budget.pick(150, 300) as u64;
-        let heads = rng.choose(&[(1, 1), (2, 1), (4, 2), (3, 3)]);
-        let dims = Dims::of([
-            ("B", rng.between(1, 2 + packed as usize) as u64),
-            ("Hq", heads.0),
-            ("Hkv", heads.1),
-        ]);
-        let length = |rng: &mut Rng| rng.choose(&[5, 16, 40, 64, 100, 129, most]);
-        dims.with("Nq", length(rng))
-            .with("Nk", length(rng))
-            .with("D", rng.choose(&[32, 32, 64, 64, 96, 128, 256]))
-            .with("packed", packed)
-    }
 }
 
 fn odd() -> Vec<Check> {
@@ -367,14 +304,7 @@ fn odd_numbers(
     says: &'static str,
     dtype: fn(&mut Rng) -> DType,
 ) -> Check {
-    let sizes = |rng: &mut Rng, _: Budget| {
-        let dims = Dims::of([("B", 2), ("Hq", 2), ("Hkv", 2)]);
-        let length = |rng: &mut Rng| rng.choose(&[17, 33, 64, 65, 100]);
-        dims.with("Nq", length(rng))
-            .with("Nk", length(rng))
-            .with("D", rng.choose(&[32, 64]))
-    };
-    Check::judged(Kind::Odd, name, says, sizes, move |dims, rng| {
+    Check::judged(Kind::Odd, name, says, mixed::edges, move |dims, rng| {
         let mut draft = Draft::normal(Draft::dense(dims), rng);
         draft.dtype = dtype(rng);
         draft.options.causal = true;
@@ -382,14 +312,13 @@ fn odd_numbers(
         if rng.chance(0.3) {
             spots = spots.into_iter().map(Spot::infinite).collect();
         }
-        for spot in &spots {
-            spot.put(&mut draft, &mut []);
-        }
-        let mut call = call(&draft);
-        for spot in &spots {
-            spot.vary(&mut call, rng);
-        }
-        Some(call)
+        Some(mixed::spoilt(
+            &spots,
+            &mut draft,
+            &mut [],
+            rng,
+            |draft, _| call(draft),
+        ))
     })
     .at(level)
     .cases(4, 10)

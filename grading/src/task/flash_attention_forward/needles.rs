@@ -4,7 +4,7 @@ use super::cases::call;
 use crate::submission::Call;
 use crate::task::Check;
 use crate::task::attention::needles::{Pass, checks as of};
-use crate::task::attention::{Draft, Spot};
+use crate::task::attention::{Draft, Spot, mixed};
 use reference::cases::Rng;
 
 /// One key outweighs all others by more than an f32 can hold, or by less.
@@ -25,14 +25,7 @@ fn odd(draft: &mut Draft, rng: &mut Rng) -> Call {
     if !of_scores && rng.chance(0.2) {
         draft.flood("v", rng);
     }
-    for spot in &spots {
-        spot.put(draft, &mut []);
-    }
-    let mut call = call(draft);
-    for spot in &spots {
-        spot.vary(&mut call, rng);
-    }
-    call
+    mixed::spoilt(&spots, draft, &mut [], rng, |draft, _| call(draft))
 }
 
 pub(super) fn checks() -> Vec<Check> {
