@@ -123,6 +123,11 @@ fn every_failure_is_explained() {
         case("use after free", store, SAME),
         case("read-only", store, SAME),
         case("misaligned", "ld.global.v2.u32 {%r2, %r3}, [%rd2];", SAME),
+        hopper(
+            "misaligned vector of an atomic",
+            "mov.b32 %r2, 0; red.global.add.v2.f32 [%rd2], {%r2, %r2};",
+            SAME,
+        ),
         case(
             "shared",
             "mov.u32 %r2, tile; mad.lo.u32 %r2, %r1, 16, %r2; st.shared.u32 [%r2], %r1;",

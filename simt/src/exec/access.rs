@@ -159,12 +159,7 @@ impl<O: Observer> Here<'_, '_, O> {
     ) -> Result<(), Raised> {
         let (op, mask) = (self.op, at.mask);
         let bytes = op.bytes();
-        let unit = if matches!(op.access, Access::Atomic(_)) {
-            op.ty.bytes()
-        } else {
-            bytes
-        };
-        aligned(unit, mask, space, targets, pattern)?;
+        aligned(bytes, mask, space, targets, pattern)?;
         let write = op.access != Access::Load;
         let place = Place {
             offsets: targets,

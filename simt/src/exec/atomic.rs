@@ -8,6 +8,7 @@ use super::step::bits;
 use super::transfer::Place;
 use super::warp::Warp;
 use crate::isa::meaning::Flags;
+use crate::isa::meaning::float;
 use crate::isa::meaning::half::{self, Format};
 use crate::lower::program::{Atomic, MemoryOp, Reg};
 use crate::memory::Store;
@@ -90,7 +91,7 @@ fn add(ty: ScalarType, old: u64, b: u64) -> u64 {
     match ty {
         ScalarType::F32 => {
             let (x, y) = (f32::from_bits(old as u32), f32::from_bits(b as u32));
-            u64::from(crate::isa::meaning::float::canon(x + y).to_bits())
+            u64::from(float::canon(x + y).to_bits())
         }
         ScalarType::F64 => (f64::from_bits(old) + f64::from_bits(b)).to_bits(),
         ScalarType::F16 | ScalarType::BF16 => {
@@ -104,6 +105,17 @@ fn add(ty: ScalarType, old: u64, b: u64) -> u64 {
         }
         _ => old.wrapping_add(b),
     }
+}
+
+/// What an atomic stores in device memory: there, but not in shared memory, additions of f32 flush
+/// subnormal operands and sums.
+fn modify_device(what: Atomic, ty: ScalarType, old: u64, b: u64, c: u64) -> u64 {
+    if (what, ty) != (Atomic::Add, ScalarType::F32) {
+        return modify(what, ty, old, b, c);
+    }
+    let (x, y) = (f32::from_bits(old as u32), f32::from_bits(b as u32));
+    let sum = float::flush(float::flush(x) + float::flush(y));
+    u64::from(float::canon(sum).to_bits())
 }
 
 /// What a lane holds in a register of 16 bytes.
@@ -239,7 +251,8 @@ pub(crate) fn global<O: Observer>(
                 continue;
             }
             let (b, c) = operands(warp, op, k, lane);
-            let old = global_modify(a, offset, size, |old| modify(what, op.ty, old, b, c));
+            let new = |old| modify_device(what, op.ty, old, b, c);
+            let old = global_modify(a, offset, size, new);
             if let Some(result) = result {
                 set(warp, *result, lane, old);
             }

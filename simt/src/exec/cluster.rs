@@ -13,10 +13,8 @@ use super::step::{Env, Flow, Random, bits};
 use super::warp::{Shape, State, Warp};
 use crate::lower::program::{MemoryOp, Program};
 use crate::memory::bytes::Bytes;
+use crate::memory::windows::PLACE_BITS;
 use crate::ptx::types::Space;
-
-/// Bits of a shared address that hold the place within a block; those above name the block.
-const PLACE_BITS: u32 = 24;
 
 /// What the blocks of a cluster share.
 #[derive(Debug, Default)]

@@ -24,14 +24,20 @@ macro_rules! forms {
 macro_rules! hints {
     () => {
         "{.L1::evict_normal|.L1::evict_unchanged|.L1::evict_first|.L1::evict_last|.L1::no_allocate}\
-         {.L2::evict_normal|.L2::evict_first|.L2::evict_last}{.L2::cache_hint}\
-         {.L2::64B|.L2::128B|.L2::256B}"
+         {.L2::evict_normal|.L2::evict_first|.L2::evict_last}{.L2::cache_hint}"
+    };
+}
+
+/// How much a load may fetch ahead.
+macro_rules! ahead {
+    () => {
+        "{.L2::64B|.L2::128B|.L2::256B}"
     };
 }
 
 macro_rules! value_types {
     () => {
-        "<.b8|.b16|.b32|.b64|.b128|.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64|.f16|.bf16|.f16x2|.bf16x2|.f32|.f64>"
+        "<.b8|.b16|.b32|.b64|.b128|.u8|.u16|.u32|.u64|.s8|.s16|.s32|.s64|.f32|.f64>"
     };
 }
 
@@ -48,12 +54,53 @@ macro_rules! any_space {
     };
 }
 
-macro_rules! atomic {
-    ($opcode:literal, $rest:literal) => {
+/// Spaces whose memory threads may share and change.
+macro_rules! common_space {
+    () => {
+        "{.global|.shared|.shared::cta|.shared::cluster}"
+    };
+}
+
+macro_rules! window {
+    () => {
+        "<.global|.shared|.shared::cta|.shared::cluster|.local|.const|.param|.param::entry>"
+    };
+}
+
+macro_rules! atom {
+    ($rest:literal) => {
         concat!(
-            $opcode,
-            "{.relaxed|.acquire|.release|.acq_rel}{.cta|.cluster|.gpu|.sys}\
-             {.global|.shared|.shared::cta|.shared::cluster}",
+            "atom{.relaxed|.acquire|.release|.acq_rel}{.cta|.cluster|.gpu|.sys}",
+            common_space!(),
+            $rest
+        )
+    };
+}
+
+macro_rules! red {
+    ($rest:literal) => {
+        concat!(
+            "red{.relaxed|.release}{.cta|.cluster|.gpu|.sys}",
+            common_space!(),
+            $rest
+        )
+    };
+}
+
+/// Atomics on vectors, which only device memory has.
+macro_rules! atom_vector {
+    ($rest:literal) => {
+        concat!(
+            "atom{.relaxed|.acquire|.release|.acq_rel}{.cta|.cluster|.gpu|.sys}{.global}",
+            $rest
+        )
+    };
+}
+
+macro_rules! red_vector {
+    ($rest:literal) => {
+        concat!(
+            "red{.relaxed|.release}{.cta|.cluster|.gpu|.sys}{.global}",
             $rest
         )
     };
@@ -131,26 +178,41 @@ forms! {
     "mad<.lo|.hi>.cc<.u32|.s32|.u64|.s64>" => arithmetic::carry;
     "madc<.lo|.hi>{.cc}<.u32|.s32|.u64|.s64>" => arithmetic::carry;
 
-    concat!("ld{.weak|.volatile}", any_space!(), "{.ca|.cg|.cs|.lu|.cv}", hints!(), "{.v2|.v4|.v8}", value_types!()) => memory::load;
-    concat!("ld<.relaxed|.acquire|.mmio>{.cta|.cluster|.gpu|.sys}", any_space!(), hints!(), "{.v2|.v4|.v8}", value_types!()) => memory::load;
-    concat!("ld.global{.ca|.cg|.cs}.nc", hints!(), "{.v2|.v4|.v8}", value_types!()) => memory::load;
+    concat!("ld{.weak}", any_space!(), "{.ca|.cg|.cs|.lu|.cv}", hints!(), ahead!(), "{.v2|.v4|.v8}", value_types!()) => memory::load;
+    concat!("ld.volatile", common_space!(), ahead!(), "{.v2|.v4|.v8}", value_types!()) => memory::load;
+    concat!("ld<.relaxed|.acquire><.cta|.cluster|.gpu|.sys>", common_space!(), hints!(), ahead!(), "{.v2|.v4|.v8}", value_types!()) => memory::load;
+    concat!("ld.mmio.relaxed.sys{.global}", value_types!()) => memory::load;
+    concat!("ld.global{.ca|.cg|.cs}.nc", hints!(), ahead!(), "{.v2|.v4|.v8}", value_types!()) => memory::load;
     concat!("ldu{.global}{.v2|.v4}", value_types!()) => memory::load;
-    concat!("st{.weak|.volatile}", any_space!(), "{.wb|.cg|.cs|.wt}", hints!(), "{.v2|.v4|.v8}", value_types!()) => memory::store;
-    concat!("st<.relaxed|.release|.mmio>{.cta|.cluster|.gpu|.sys}", any_space!(), hints!(), "{.v2|.v4|.v8}", value_types!()) => memory::store;
-    atomic!("atom", "<.and|.or|.xor>{.L2::cache_hint}<.b32|.b64>") => memory::atomic;
-    atomic!("atom", "<.exch|.cas>{.L2::cache_hint}<.b16|.b32|.b64|.b128|.u32|.u64|.s32|.f32>") => memory::atomic;
-    atomic!("atom", "<.inc|.dec>{.L2::cache_hint}.u32") => memory::atomic;
-    atomic!("atom", ".add{.noftz}{.L2::cache_hint}{.v2|.v4|.v8}<.u32|.s32|.u64|.f16|.f16x2|.bf16|.bf16x2|.f32|.f64>") => memory::atomic;
-    atomic!("atom", "<.min|.max>{.noftz}{.L2::cache_hint}{.v2|.v4|.v8}<.u32|.s32|.u64|.s64|.f16|.f16x2|.bf16|.bf16x2>") => memory::atomic;
-    atomic!("red", "<.and|.or|.xor>{.L2::cache_hint}<.b32|.b64>") => memory::atomic;
-    atomic!("red", "<.inc|.dec>{.L2::cache_hint}.u32") => memory::atomic;
-    atomic!("red", ".add{.noftz}{.L2::cache_hint}{.v2|.v4|.v8}<.u32|.s32|.u64|.f16|.f16x2|.bf16|.bf16x2|.f32|.f64>") => memory::atomic;
-    atomic!("red", "<.min|.max>{.noftz}{.L2::cache_hint}{.v2|.v4|.v8}<.u32|.s32|.u64|.s64|.f16|.f16x2|.bf16|.bf16x2>") => memory::atomic;
-    "cvta<.global|.shared|.shared::cta|.shared::cluster|.local|.const|.param|.param::entry><.u32|.u64>" => memory::cvta;
-    "cvta.to<.global|.shared|.shared::cta|.shared::cluster|.local|.const|.param|.param::entry><.u32|.u64>" => memory::cvta;
-    "isspacep<.global|.shared|.shared::cta|.shared::cluster|.local|.const|.param|.param::entry>" => memory::isspacep;
+    concat!("st{.weak}{.global|.shared|.shared::cta|.shared::cluster|.local|.param|.param::func}{.wb|.cg|.cs|.wt}", hints!(), "{.v2|.v4|.v8}", value_types!()) => memory::store;
+    concat!("st.volatile", common_space!(), "{.v2|.v4|.v8}", value_types!()) => memory::store;
+    concat!("st<.relaxed|.release><.cta|.cluster|.gpu|.sys>", common_space!(), hints!(), "{.v2|.v4|.v8}", value_types!()) => memory::store;
+    concat!("st.mmio.relaxed.sys{.global}", value_types!()) => memory::store;
+    atom!("<.and|.or|.xor>{.L2::cache_hint}<.b32|.b64>") => memory::atomic;
+    atom!(".exch{.L2::cache_hint}<.b32|.b64|.b128>") => memory::atomic;
+    atom!(".cas<.b16|.b32|.b64|.b128>") => memory::atomic;
+    atom!("<.inc|.dec>{.L2::cache_hint}.u32") => memory::atomic;
+    atom!(".add{.L2::cache_hint}<.u32|.s32|.u64|.f32|.f64>") => memory::atomic;
+    atom!(".add.noftz{.L2::cache_hint}<.f16|.f16x2|.bf16|.bf16x2>") => memory::atomic;
+    atom!("<.min|.max>{.L2::cache_hint}<.u32|.s32|.u64|.s64>") => memory::atomic;
+    atom_vector!(".add{.L2::cache_hint}<.v2|.v4>.f32") => memory::atomic;
+    atom_vector!("<.add|.min|.max>.noftz{.L2::cache_hint}<.v2|.v4|.v8><.f16|.bf16>") => memory::atomic;
+    atom_vector!("<.add|.min|.max>.noftz{.L2::cache_hint}<.v2|.v4><.f16x2|.bf16x2>") => memory::atomic;
+    red!("<.and|.or|.xor>{.L2::cache_hint}<.b32|.b64>") => memory::atomic;
+    red!("<.inc|.dec>{.L2::cache_hint}.u32") => memory::atomic;
+    red!(".add{.L2::cache_hint}<.u32|.s32|.u64|.f32|.f64>") => memory::atomic;
+    red!(".add.noftz{.L2::cache_hint}<.f16|.f16x2|.bf16|.bf16x2>") => memory::atomic;
+    red!("<.min|.max>{.L2::cache_hint}<.u32|.s32|.u64|.s64>") => memory::atomic;
+    red_vector!(".add{.L2::cache_hint}<.v2|.v4>.f32") => memory::atomic;
+    red_vector!("<.add|.min|.max>.noftz{.L2::cache_hint}<.v2|.v4|.v8><.f16|.bf16>") => memory::atomic;
+    red_vector!("<.add|.min|.max>.noftz{.L2::cache_hint}<.v2|.v4><.f16x2|.bf16x2>") => memory::atomic;
+    concat!("cvta", window!(), ".u64") => memory::cvta;
+    concat!("cvta.to", window!(), ".u64") => memory::cvta;
+    concat!("isspacep", window!()) => memory::isspacep;
     "mapa{.shared::cluster}<.u32|.u64>" => memory::mapa;
-    "prefetch{.global|.local|.param|.const}<.L1|.L2|.L2::evict_last|.L2::evict_normal|.tensormap>" => control::nothing;
+    "prefetch{.global}<.L1|.L2|.L2::evict_last|.L2::evict_normal>" => control::nothing;
+    "prefetch.local<.L1|.L2>" => control::nothing;
+    "prefetch{.const|.param}.tensormap" => control::nothing;
     "prefetchu.L1" => control::nothing;
     "applypriority{.global}.L2::evict_normal" => control::nothing;
     "discard{.global}.L2" => control::nothing;
@@ -168,7 +230,7 @@ forms! {
     "griddepcontrol<.launch_dependents|.wait>" => control::nothing;
     "setmaxnreg<.inc|.dec>.sync.aligned.u32" => control::nothing;
     "membar<.cta|.gl|.sys>" => control::fence;
-    "fence{.sc|.acq_rel|.acquire|.release}{.cta|.cluster|.gpu|.sys}" => control::fence;
+    "fence{.sc|.acq_rel|.acquire|.release}<.cta|.cluster|.gpu|.sys>" => control::fence;
     "fence.proxy<.alias|.async>" => control::fence;
     "fence.proxy.async<.global|.shared::cta|.shared::cluster>" => control::fence;
     "fence.acquire.sync_restrict::shared::cluster.cluster" => control::fence;
@@ -177,7 +239,7 @@ forms! {
     "fence.proxy.async::generic.release.sync_restrict::shared::cta.cluster" => control::fence;
     "membar.proxy.alias" => control::fence;
     "fence.mbarrier_init.release.cluster" => control::fence;
-    "cp.async<.ca|.cg><.shared|.shared::cta|.shared::cluster>.global{.L2::cache_hint}{.L2::64B|.L2::128B|.L2::256B}" => asynchronous::copy;
+    "cp.async<.ca|.cg><.shared|.shared::cta>.global{.L2::cache_hint}{.L2::64B|.L2::128B|.L2::256B}" => asynchronous::copy;
     "cp.async.commit_group" => asynchronous::group;
     "cp.async.wait_group" => asynchronous::group;
     "cp.async.wait_all" => asynchronous::group;

@@ -123,6 +123,11 @@ pub(crate) fn fence(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
         Between::Accesses
     };
     e.operands(i, 0)?;
+    if between == Between::Accesses && has(".acquire") {
+        // It releases nothing, and strong loads acquire as they are.
+        e.push(Op::Nothing, guard);
+        return Ok(());
+    }
     let scope = scope.unwrap_or(Scope::Device);
     e.push(Op::Fence { scope, between }, guard);
     Ok(())

@@ -3,6 +3,7 @@
 use super::emit::{Emitter, Result};
 use super::program::*;
 use crate::isa::alu::Alu;
+use crate::memory::windows::PLACE_BITS;
 use crate::ptx::ast::{Instruction, OperandKind};
 use crate::ptx::types::{ScalarType, Space};
 use smallvec::{SmallVec, smallvec};
@@ -253,9 +254,6 @@ pub(crate) fn cvta(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;
     let operands = e.operands(i, 2)?;
     let ty = element_type(e, i)?;
-    if ty.bits() != 64 {
-        return Err(e.unsupported(i.span, "32-bit generic addresses"));
-    }
     let base = window(space(i));
     let d = e.dst(&operands[0], ty)?.plane;
     let a = e.src(&operands[1], ty)?.plane;
@@ -275,14 +273,17 @@ pub(crate) fn cvta(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     Ok(())
 }
 
-/// `isspacep`: windows are told apart by their upper halves.
+/// `isspacep`: windows are told apart by their upper halves; that of the block's own shared memory
+/// is the part of the cluster's that names no block.
 pub(crate) fn isspacep(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     let guard = e.guard(i)?;
     let operands = e.operands(i, 2)?;
     let p = e.dst(&operands[0], ScalarType::Pred)?.plane;
     let a = e.src(&operands[1], ScalarType::U64)?.plane;
     let space = space(i);
-    let shift = e.bits(ScalarType::U32, 32).plane;
+    let own = space == Space::Shared && !has(i, ".shared::cluster");
+    let window_bits = if own { PLACE_BITS } else { 32 };
+    let shift = e.bits(ScalarType::U32, u64::from(window_bits)).plane;
     let upper = e.fresh(ScalarType::U64).plane;
     e.push(
         Op::Alu {
@@ -293,7 +294,7 @@ pub(crate) fn isspacep(e: &mut Emitter<'_>, i: &Instruction) -> Result<()> {
     );
     let (f, bits) = match space {
         Space::Global => (Alu::GeU64, crate::memory::windows::GLOBAL >> 32),
-        _ => (Alu::EqB64, window(space) >> 32),
+        _ => (Alu::EqB64, window(space) >> window_bits),
     };
     let limit = e.bits(ScalarType::U64, bits).plane;
     e.push(

@@ -47,6 +47,7 @@ def copies():
                   "cp.async.ca.shared.global [%s], [%in0], 4, %p;", "cp.async.wait_all;",
                   "ld.shared.u32 %v, [%s];", "st.global.u32 [%out0], %v;"],
                  [".u32 %s", ".u32 %v", ".pred %p"], block=(N, 1, 1), globals_=[SHARED])  # fmt: skip
+    yield from copy_hints()
     # Four groups in flight; wait_group n leaves the n youngest pending.
     data = words("groups", 4 * N)
     code = ["mov.u32 %s, tile;", "mad.lo.u32 %s, %i, 4, %s;"]
@@ -60,6 +61,29 @@ def copies():
     yield kernel("asynchronous", "cp.async.groups", "cp.async.commit_group, cp.async.wait_group", "9.7.9.25.3.2",
                  [given("in0", "u32", data), wanted("out0", "u32", expect)], code,
                  [".u32 %s", ".u32 %t", ".u32 %u", ".u32 %v"], block=(N, 1, 1), globals_=[SHARED])  # fmt: skip
+
+
+def copy_hints():
+    """Every qualified space, prefetch size and policy, each with a copy of its own."""
+    for cache in ("ca", "cg"):
+        todo = [(space, hint, ahead) for space in ("shared", "shared::cta") for hint in ("", ".L2::cache_hint")
+                for ahead in ("", ".L2::64B", ".L2::128B", ".L2::256B")]  # fmt: skip
+        n = 4 * len(todo)
+        data = words(f"cp.async hints {cache}", 16 * n)
+        code = ["createpolicy.fractional.L2::evict_first.b64 %policy, 1.0;", "mov.u32 %s, tile;",
+                f"mad.lo.u32 %s, %i, {4 * n}, %s;"]  # fmt: skip
+        for k, (space, hint, ahead) in enumerate(todo):
+            # The source size may come before the policy: half of these copy less than all.
+            tail = (", 8" if k % 4 > 1 else "") + (", %policy" if hint else "")
+            code.append(f"cp.async.{cache}.{space}.global{hint}{ahead} [%s+{16 * k}], [%in0+{16 * k}], 16{tail};")
+        code += ["cp.async.wait_all;"]
+        for k in range(n):
+            code += [f"ld.shared.u32 %v, [%s+{4 * k}];", f"st.global.u32 [%out0+{4 * k}], %v;"]
+        expect = [0 if k // 4 % 4 > 1 and k % 4 > 1 else x for k, x in enumerate(data)]
+        yield kernel("asynchronous", f"cp.async.{cache}.hints", f"cp.async.{cache} with hints", "9.7.9.25.3.1",
+                     [given("in0", "u32", data), wanted("out0", "u32", expect)], code,
+                     [".u32 %s", ".u32 %v", ".b64 %policy"], per_thread={"in0": n, "out0": n}, block=(16, 1, 1),
+                     globals_=[SHARED])  # fmt: skip
 
 
 WAIT = ["wait{n}:", "mbarrier.test_wait.parity.shared.b64 %p, [bar], {parity};", "@!%p bra wait{n};"]
@@ -98,6 +122,15 @@ def barriers():
                  [*start, "cp.async.ca.shared.global [%s], [%in0], 4;",
                   "cp.async.mbarrier.arrive.shared.b64 [bar];",
                   "mbarrier.arrive.shared.b64 %state, [bar];", *wait(0, 0), *reads], regs, **more)  # fmt: skip
+    for space in ("", ".shared::cta"):
+        where = "%g" if not space else "bar"
+        for noinc in ("", ".noinc"):
+            op = f"cp.async.mbarrier.arrive{noinc}{space}.b64"
+            own = [] if noinc else ["mbarrier.arrive.shared.b64 %state, [bar];"]
+            yield kernel("asynchronous", op.replace("::", "_"), op, "9.7.13.15.16", bufs,
+                         [*start, "mov.u64 %g, bar;", "cvta.shared.u64 %g, %g;",
+                          "cp.async.ca.shared::cta.global [%s], [%in0], 4;", f"{op} [{where}];", *own, *wait(0, 0), *reads],
+                         [*regs, ".u64 %g"], **more)  # fmt: skip
     # Six phases: the parity alternates, and each phase moves every word one place.
     code = [*start, "mov.u32 %n, 0;", "ld.global.u32 %v, [%in0];", "next:", "st.shared.u32 [%s], %v;",
             "mbarrier.arrive.shared.b64 %state, [bar];", "and.b32 %par, %n, 1;", "wait0:",

@@ -46,6 +46,16 @@ def producer_consumer():
                   "done:", "st.global.u32 [%out0], %v;"],
                  [".u32 %s", ".u32 %t", ".u32 %u", ".u32 %v", ".pred %p"], block=(N, 1, 1),
                  globals_=[".shared .align 4 .b8 tile[128];"])  # fmt: skip
+    for op in ("barrier.arrive", "barrier.cta.arrive.aligned", "bar.cta.arrive"):
+        sync = op.replace("arrive", "sync")
+        yield kernel("barrier", f"{op}.producer", f"{op}, {sync}", "9.7.13.1",
+                     [wanted("out0", "u32", [0] * 32 + [100 + (k % 32) for k in range(32, N)])],
+                     ["mov.u32 %s, tile;", "and.b32 %u, %i, 31;", "mad.lo.u32 %t, %u, 4, %s;", "mov.u32 %v, 0;",
+                      "setp.ge.u32 %p, %i, 32;", "@%p bra consume;", "add.u32 %u, %u, 100;", "st.shared.u32 [%t], %u;",
+                      f"{op} 3, 96;", "bra done;", "consume:", f"{sync} 3, 96;", "ld.shared.u32 %v, [%t];",
+                      "done:", "st.global.u32 [%out0], %v;"],
+                     [".u32 %s", ".u32 %t", ".u32 %u", ".u32 %v", ".pred %p"], block=(N, 1, 1),
+                     globals_=[".shared .align 4 .b8 tile[128];"])  # fmt: skip
     # Two pairs of warps use two barriers at once, by a register id.
     yield kernel("barrier", "bar.sync.register_id", "bar.sync a, b", "9.7.13.1",
                  [wanted("out0", "u32", [(k ^ 32) * 5 for k in range(128)])],
@@ -89,6 +99,30 @@ def fences():
                      notes=["both blocks must be resident at once, as two always are on a GPU"])  # fmt: skip
 
 
+def one_sided():
+    """A fence that only releases before the flag, one that only acquires after it; without a word
+    it does both."""
+    for scope in ("cta", "cluster", "gpu", "sys"):
+        for before, after in (("release", "acquire"), ("", ""), ("acq_rel", "acquire"), ("release", "sc")):
+            write, read = (".".join(x for x in ("fence", order, scope) if x) for order in (before, after))
+            warps = scope == "cta"
+            launch = dict(block=(64, 1, 1)) if warps else dict(block=(1, 1, 1), grid=(2, 1, 1))
+            if scope == "cluster":
+                launch |= dict(target="sm_90", version="8.0", directives=[".reqnctapercluster 2, 1, 1"])
+            who = ["shr.u32 %b, %i, 5;", "and.b32 %f, %i, 31;", "setp.ne.u32 %p, %f, 0;", "@%p bra done;"]
+            yield kernel("barrier", f"fence.{before or 'plain'}.{after or 'plain'}.{scope}", f"{write}, {read}", "9.7.13.4",
+                         [given("in0", "u32", [41, 42]), wanted("out0", "u32", [42])],
+                         [*(who if warps else ["mov.u32 %b, %ctaid.x;"]), "setp.eq.u32 %p, %b, 0;", "@!%p bra reader;",
+                          "ld.global.u32 %v, [%in0+4];", "st.global.u32 [box], %v;", f"{write};",
+                          f"st.relaxed.{scope}.global.u32 [flag], 1;", "bra done;",
+                          "reader:", f"ld.relaxed.{scope}.global.u32 %f, [flag];", "setp.eq.u32 %p, %f, 0;",
+                          "@%p bra reader;", f"{read};", "ld.global.u32 %v, [box];", "st.global.u32 [%out0], %v;", "done:"],
+                         [".u32 %b", ".u32 %v", ".u32 %f", ".pred %p"], per_thread={"in0": 0, "out0": 0},
+                         globals_=[".global .align 4 .u32 box;", ".global .align 4 .u32 flag = 0;"],
+                         notes=[] if warps else ["both blocks must be resident at once, as two always are on a GPU"],
+                         **launch)  # fmt: skip
+
+
 def tests():
     plain = {
         "bar.sync 0": ["bar.sync 0;"], "bar.sync 2": ["bar.sync 2;"], "bar.sync 1, 96": ["bar.sync 1, 96;"],
@@ -98,5 +132,5 @@ def tests():
     }  # fmt: skip
     for name, code in plain.items():
         yield neighbour(code, name)
-    for group in (reductions, producer_consumer, fences):
+    for group in (reductions, producer_consumer, fences, one_sided):
         yield from group()

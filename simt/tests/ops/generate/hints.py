@@ -21,6 +21,7 @@ def tests():
     line = ["and.b64 %m, %in0, -128;"]
     yield hint("applypriority", "9.7.9.17", [*line, "applypriority.global.L2::evict_normal [%m], 128;"])
     yield hint("pmevent", "9.7.19.3", ["pmevent 3;"])
+    yield hint("pmevent.mask", "9.7.19.3", ["pmevent.mask 9;"])
     yield hint("griddepcontrol.launch_dependents", "9.7.13.13", ["griddepcontrol.launch_dependents;"])
     yield hint("griddepcontrol.wait", "9.7.13.13", ["griddepcontrol.wait;"])
     for which in ("inc", "dec"):
@@ -50,17 +51,17 @@ def tests():
                  [".u32 %v", ".u64 %m", ".pred %p"], block=(N, 1, 1))  # fmt: skip
 
     holds = [k % 3 == 0 for k in range(N)]
-    for cta in ("", ".cta"):
-        for aligned in ("", ".aligned"):
-            op = f"barrier{cta}.red"
-            for name, code, value in (
-                ("popc", f"{op}.popc{aligned}.u32 %v, 1, %p;", sum(holds)),
-                ("and", f"{op}.and{aligned}.pred %q, 1, %p;", all(holds)),
-                ("or", f"{op}.or{aligned}.pred %q, 1, %p;", any(holds)),
-            ):
-                pick = [] if name == "popc" else ["selp.u32 %v, 1, 0, %q;"]
-                yield kernel("hints", f"{op}.{name}{aligned}", code.split(" ")[0], "9.7.13.1",
-                             [wanted("out0", "u32", [int(value)] * N)],
-                             ["rem.u32 %v, %i, 3;", "setp.eq.u32 %p, %v, 0;", code, *pick,
-                              "st.global.u32 [%out0], %v;"],
-                             [".u32 %v", ".pred %p", ".pred %q"], block=(N, 1, 1), version="8.0")  # fmt: skip
+    spellings = [("barrier", cta, aligned) for cta in ("", ".cta") for aligned in ("", ".aligned")] + [("bar", ".cta", "")]
+    for opcode, cta, aligned in spellings:
+        op = f"{opcode}{cta}.red"
+        for name, code, value in (
+            ("popc", f"{op}.popc{aligned}.u32 %v, 1, %p;", sum(holds)),
+            ("and", f"{op}.and{aligned}.pred %q, 1, %p;", all(holds)),
+            ("or", f"{op}.or{aligned}.pred %q, 1, %p;", any(holds)),
+        ):
+            pick = [] if name == "popc" else ["selp.u32 %v, 1, 0, %q;"]
+            yield kernel("hints", f"{op}.{name}{aligned}", code.split(" ")[0], "9.7.13.1",
+                         [wanted("out0", "u32", [int(value)] * N)],
+                         ["rem.u32 %v, %i, 3;", "setp.eq.u32 %p, %v, 0;", code, *pick,
+                          "st.global.u32 [%out0], %v;"],
+                         [".u32 %v", ".pred %p", ".pred %q"], block=(N, 1, 1), version="8.0")  # fmt: skip
