@@ -298,6 +298,7 @@ impl Observer for Watch<'_> {
             _ => {}
         }
         if matches!(between, Between::Accesses | Between::Maps) {
+            state.clocks.acquire_relaxed(warp, at.mask);
             state.clocks.fence(warp, scope >= Scope::Device);
         }
     }
@@ -443,7 +444,7 @@ impl Observer for Watch<'_> {
             }
             let at = At { warp, ..at };
             state.shared[target].mbarrier(&mut state.clocks, at, place, what);
-            if what == BarrierUse::Passed {
+            if matches!(what, BarrierUse::Passed { .. }) {
                 state.copies[target].phase();
             }
         }

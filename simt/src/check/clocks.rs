@@ -41,6 +41,8 @@ pub(crate) struct Clocks {
     barriers: Vec<Vec<u32>>,
     /// What each warp had seen at its last fence: of any scope, of device scope.
     fences: [Vec<Option<Box<[u32]>>>; 2],
+    /// What lanes of each warp have seen published by relaxed waits since its last fence.
+    relaxed: Vec<Vec<(u32, Box<[u32]>)>>,
     /// One more than the clock of each warp's last access to memory.
     used: Vec<u32>,
     /// Lanes of each warp that have not exited.
@@ -70,6 +72,7 @@ impl Clocks {
             lanes: (0..warps).map(|_| lanes()).collect(),
             barriers: vec![Vec::new(); barriers],
             fences: [vec![None; warps], vec![None; warps]],
+            relaxed: vec![Vec::new(); warps],
             used: vec![0; warps],
             live: vec![u32::MAX; warps],
         }
@@ -244,6 +247,28 @@ impl Clocks {
             self.fence(warp, wide);
         }
         self.fences[usize::from(wide)][warp as usize].clone()
+    }
+
+    /// A relaxed wait of a lane has seen what was published; it acquires nothing yet.
+    pub(crate) fn see_relaxed(&mut self, warp: u32, lane: u32, published: &[u32]) {
+        let seen = &mut self.relaxed[warp as usize];
+        seen.retain(|(other, _)| *other != lane);
+        seen.push((lane, published.into()));
+    }
+
+    /// Lanes of a warp execute a fence: what their relaxed waits have seen is acquired.
+    pub(crate) fn acquire_relaxed(&mut self, warp: u32, mask: u32) {
+        if self.relaxed[warp as usize].is_empty() {
+            return;
+        }
+        let (now, later) = std::mem::take(&mut self.relaxed[warp as usize])
+            .into_iter()
+            .partition(|(lane, _)| mask >> lane & 1 != 0);
+        self.relaxed[warp as usize] = later;
+        let acquired: Vec<(u32, Box<[u32]>)> = now;
+        for (lane, published) in acquired {
+            self.acquire(warp, lane, &published);
+        }
     }
 
     /// A lane of a warp acquires what was published in this block.

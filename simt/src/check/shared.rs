@@ -162,9 +162,12 @@ impl Shadow {
     /// done, or has seen a phase complete.
     pub(crate) fn mbarrier(&mut self, clocks: &mut Clocks, at: At, place: u64, what: BarrierUse) {
         let now = match what {
-            BarrierUse::Passed => {
-                if let Some(view) = self.published.get(&place) {
-                    clocks.acquire(at.warp, at.mask.trailing_zeros(), view);
+            BarrierUse::Passed { relaxed } => {
+                let lane = at.mask.trailing_zeros();
+                match self.published.get(&place) {
+                    Some(view) if relaxed => clocks.see_relaxed(at.warp, lane, view),
+                    Some(view) => clocks.acquire(at.warp, lane, view),
+                    None => {}
                 }
                 return;
             }

@@ -341,7 +341,9 @@ fn barrier_at<O: Observer>(
         let what = match op.action {
             BarrierAction::Init => BarrierUse::Init,
             BarrierAction::Invalidate => BarrierUse::Invalidate,
-            BarrierAction::TestState | BarrierAction::TestParity if waited => BarrierUse::Passed,
+            BarrierAction::TestState | BarrierAction::TestParity if waited => BarrierUse::Passed {
+                relaxed: op.relaxed,
+            },
             BarrierAction::TestState | BarrierAction::TestParity => BarrierUse::Tested,
             BarrierAction::Expect | BarrierAction::Complete => BarrierUse::Relaxed,
             _ if op.relaxed => BarrierUse::Relaxed,

@@ -51,8 +51,10 @@ pub(crate) struct AccessEvent<'a> {
 pub(crate) enum BarrierUse {
     Init,
     Invalidate,
-    /// It finds a phase complete.
-    Passed,
+    /// It finds a phase complete; if `relaxed`, only a fence that follows acquires.
+    Passed {
+        relaxed: bool,
+    },
     /// It finds the phase not complete.
     Tested,
     /// It arrives and releases what it did; or bytes land.
