@@ -52,7 +52,7 @@ pub(crate) fn modify(what: Atomic, ty: ScalarType, old: u64, b: u64, c: u64) -> 
                 old - 1
             }
         }
-        Atomic::Add => add(ty, old, b),
+        Atomic::Add | Atomic::CopyAdd => add(ty, old, b),
         Atomic::Min | Atomic::Max => {
             let max = what == Atomic::Max;
             match ty {
@@ -108,7 +108,8 @@ fn add(ty: ScalarType, old: u64, b: u64) -> u64 {
 }
 
 /// What an atomic stores in device memory: there, but not in shared memory, additions of f32 flush
-/// subnormal operands and sums.
+/// subnormal operands and sums. (An H100 flushes in `atom` and `red`, also of vectors, and does not
+/// in bulk copies that add.)
 fn modify_device(what: Atomic, ty: ScalarType, old: u64, b: u64, c: u64) -> u64 {
     if (what, ty) != (Atomic::Add, ScalarType::F32) {
         return modify(what, ty, old, b, c);

@@ -42,7 +42,7 @@ fn element_type(ty: DataType) -> ScalarType {
 fn reduces(what: Atomic, ty: ScalarType) -> bool {
     use ScalarType as T;
     match what {
-        Atomic::Add => matches!(ty, T::U32 | T::S32 | T::U64 | T::F16 | T::BF16 | T::F32),
+        Atomic::CopyAdd => matches!(ty, T::U32 | T::S32 | T::U64 | T::F16 | T::BF16 | T::F32),
         Atomic::Min | Atomic::Max => {
             matches!(ty, T::U32 | T::S32 | T::U64 | T::S64 | T::F16 | T::BF16)
         }
@@ -50,7 +50,7 @@ fn reduces(what: Atomic, ty: ScalarType) -> bool {
         Atomic::And | Atomic::Or | Atomic::Xor => {
             matches!(ty, T::U32 | T::S32 | T::U64 | T::S64)
         }
-        Atomic::Exchange | Atomic::CompareSwap => false,
+        Atomic::Add | Atomic::Exchange | Atomic::CompareSwap => false,
     }
 }
 

@@ -126,7 +126,7 @@ fn atomic(what: Atomic, op: MemoryOp) -> MemoryOp {
 fn reduction(i: &Instruction) -> Option<Atomic> {
     i.modifiers.iter().find_map(|m| {
         Some(match m.text.as_str() {
-            ".add" => Atomic::Add,
+            ".add" => Atomic::CopyAdd,
             ".min" => Atomic::Min,
             ".max" => Atomic::Max,
             ".inc" => Atomic::Inc,

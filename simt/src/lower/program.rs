@@ -210,6 +210,8 @@ pub enum Atomic {
     Exchange,
     CompareSwap,
     Add,
+    /// As copies that reduce add: subnormals of f32 stay what they are in device memory too.
+    CopyAdd,
     Inc,
     Dec,
     Min,

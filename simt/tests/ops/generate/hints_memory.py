@@ -101,15 +101,17 @@ def prefetches():
                        "ld.local.b32 %v, [slot];", "st.global.b32 [%out0], %v;"], [".b32 %v"])  # fmt: skip
         test.body.insert(0, ".local .align 4 .b32 slot;")
         yield test
-    # A tensor map may lie in constant memory, or anywhere by a generic address.
-    lines = {"const": ("mov.u64 %p, table;", "%p"), "": ("mov.u64 %p, table;\n    cvta.const.u64 %p, %p;", "%p"),
-             "param": ("mov.u64 %p, in0;", "%p")}  # fmt: skip
-    for space, (make, where) in lines.items():
+    # A tensor map may lie in constant memory, be a parameter, or have a generic address. No parameter
+    # here is aligned as one, so that one is not fetched.
+    lines = {"const": ["mov.u64 %p, table;"], "": ["mov.u64 %p, table;", "cvta.const.u64 %p, %p;"],
+             "param": ["mov.u64 %p, out0;", "setp.gt.u32 %never, %i, 64;"]}  # fmt: skip
+    for space, make in lines.items():
         op = f"prefetch.{space}.tensormap" if space else "prefetch.tensormap"
+        guard = "@%never " if space == "param" else ""
         yield kernel("hints", op, op, "9.7.9.17", [wanted("out0", "b32", values)],
-                     ([make] if space != "param" else ["mov.u64 %p, out0;"]) + [f"{op} [{where}];", "mov.u64 %p, table;",
-                      "mad.wide.u32 %p, %i, 4, %p;", "ld.const.b32 %v, [%p];", "st.global.b32 [%out0], %v;"],
-                     [".b32 %v", ".u64 %p"], target="sm_90", version="8.0",
+                     [*make, f"{guard}{op} [%p];", "mov.u64 %p, table;", "mad.wide.u32 %p, %i, 4, %p;",
+                      "ld.const.b32 %v, [%p];", "st.global.b32 [%out0], %v;"],
+                     [".b32 %v", ".u64 %p", ".pred %never"], target="sm_90", version="8.0",
                      globals_=[f".const .align 128 .b32 table[{N}] = {{{table}}};"])  # fmt: skip
     # Discarded by a generic address: what was there may be anything, so it is written again.
     yield kernel("hints", "discard.generic", "discard.L2", "9.7.9.18", [wanted("out0", "b32", values), given("in0", "b32", values)],
