@@ -117,8 +117,10 @@ def remote_barriers():
                "mbarrier.arrive.shared::cluster.b64 _, [%o];",
                "mbarrier.arrive.expect_tx.release.cluster.shared::cluster.b64 _, [%o], 0;",
                "mbarrier.arrive_drop.release.cluster.shared::cluster.b64 _, [%o];"):  # fmt: skip
+        # An arrival that names no scope publishes nothing to the other block: it only counts.
+        published = [] if ".release.cluster" in op else SYNC
         code = [at("out0"), *expecting(32, 0), "add.u32 %v, %w, 100;", "st.shared::cluster.u32 [%r], %v;",
-                "mapa.shared::cluster.u32 %o, %t, %o;", op, *WAIT, "ld.shared.u32 %v, [%s];",
+                *published, "mapa.shared::cluster.u32 %o, %t, %o;", op, *WAIT, "ld.shared.u32 %v, [%s];",
                 "st.global.u32 [%out0], %v;", *SYNC]  # fmt: skip
         name = op.split(" ")[0].replace("::", "_")
         yield pair(f"{name}.remote", op.split(" ")[0], "9.7.13.15.13",
