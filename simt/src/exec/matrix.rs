@@ -422,7 +422,7 @@ fn regular(op: &Multiply, registers: &mut Registers, mask: u32, widen: impl Fn(u
                 }
             }
             for lane in 0..LANES {
-                words[lane] |= result(values[lane], s.d, false) << (16 * i);
+                words[lane] |= result(values[lane], s.d) << (16 * i);
             }
         }
         let out = registers.narrow_mut(*plane);
@@ -499,7 +499,7 @@ fn single(op: &Multiply, registers: &mut Registers, mask: u32) {
                 let mut word = 0;
                 for i in 0..per {
                     let (row, column) = s.position(Part::C, per, lane, r, i, op.d.len());
-                    word |= result(acc[row * n + column], s.d, s.saturate) << (16 * i);
+                    word |= result(acc[row * n + column], s.d) << (16 * i);
                 }
                 out[lane] = word;
             }

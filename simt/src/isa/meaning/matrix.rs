@@ -42,6 +42,7 @@ pub(crate) struct Shape {
     pub(crate) b: Element,
     pub(crate) c: ScalarType,
     pub(crate) d: ScalarType,
+    /// Of integers: floats have known no `.satfinite` since sm_70.
     pub(crate) saturate: bool,
     /// How products of f64 are rounded.
     pub(crate) rounding: Rounding,
@@ -216,18 +217,11 @@ pub(crate) fn accumulator(bits: u32, ty: ScalarType) -> f32 {
     }
 }
 
-/// The bits of a result; saturated, an infinity becomes the largest finite number and NaN zero.
+/// The bits of a result.
 #[inline(always)]
-pub(crate) fn result(x: f32, ty: ScalarType, saturate: bool) -> u32 {
-    let (bits, infinity) = match ty {
-        ScalarType::F16 => (u32::from(Format::F16.narrow(x)), 0x7c00),
-        _ => (float::canon(x).to_bits(), 0x7f80_0000),
-    };
-    if saturate && x.is_nan() {
-        0
-    } else if saturate && bits & infinity == infinity {
-        bits - 1
-    } else {
-        bits
+pub(crate) fn result(x: f32, ty: ScalarType) -> u32 {
+    match ty {
+        ScalarType::F16 => u32::from(Format::F16.narrow(x)),
+        _ => float::canon(x).to_bits(),
     }
 }

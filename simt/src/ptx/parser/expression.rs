@@ -25,7 +25,8 @@ fn apply(operator: &str, a: i128, b: i128) -> Option<i128> {
     Some(match operator {
         "*" => a.wrapping_mul(b),
         "/" => a.checked_div(b)?,
-        "%" => a.checked_rem(b)?,
+        // Of 64 bits without a sign, as ptxas has it: -20 % 6 is 2.
+        "%" => i128::from((a as u64).checked_rem(b as u64)?),
         "+" => a.wrapping_add(b),
         "-" => a.wrapping_sub(b),
         "<<" => a.checked_shl(u32::try_from(b).ok()?)?,

@@ -8,7 +8,8 @@ M32 = 0xFFFFFFFF
 
 def test(name, types, out, columns, fn, spec, code=None, **more):
     """`fn` maps bit patterns to a bit pattern."""
-    expect = [fn(*r) & ((1 << WIDTH[out]) - 1) for r in zip(*columns)]
+    values = (fn(*r) for r in zip(*columns))
+    expect = [v if isinstance(v, str) else v & ((1 << WIDTH[out]) - 1) for v in values]
     args = ", ".join(f"%a{k}" for k in range(len(types)))
     return elementwise("bits", name, name, spec, list(zip(types, columns)), [(out, expect)],
                        code or f"{name} %d0, {args};", **more)  # fmt: skip
@@ -147,6 +148,9 @@ def fields():
         a = [s.choice(edges(t)) if k % 3 == 0 else noise(t, s) for k in range(96)]
 
         def extract(a, pos, length):
+            # The manual restricts both to 255; beyond, an H100 has another answer for 64 bits.
+            if w == 64 and max(pos, length) > 255:
+                return "*"
             pos, length = pos & 255, length & 255
             sign = 0
             if t[0] == "s" and length:
@@ -162,6 +166,8 @@ def fields():
         a, b = (tuples([t, t], f"bfi {t}"))
 
         def insert(a, b, pos, length):
+            if w == 64 and max(pos, length) > 255:
+                return "*"
             for i in range(length & 255):
                 at = (pos & 255) + i
                 if at < w:

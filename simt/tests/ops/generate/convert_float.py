@@ -78,13 +78,20 @@ def scalar():
                     if (sat and halved) or (ftz and F32 not in (src, dst)):
                         continue
 
-                    def modified(x):
+                    def modified(given):
+                        x = given
                         x = flush(src, x) if ftz and src is F32 else x
                         r = convert(src, dst, x, ROUND[mode[1:] or "rn"])
                         tiny = r != NAN and is_subnormal(dst, convert(src, dst, x, "z"))
                         if ftz and dst is F32 and r != NAN:
                             r = flush(dst, r)
                         out = sat_element(dst, r) if sat else r
+                        # The manual flushes what goes in; an H100 rounds it away from zero all the same.
+                        if ftz and dst is F16 and mode in (".rm", ".rp") and is_subnormal(src, given):
+                            kept = convert(src, dst, given, ROUND[mode[1:]])
+                            kept = sat_element(dst, kept) if sat else kept
+                            return "|".join(dict.fromkeys(e if isinstance(e, str) else either(dst.name, e)
+                                                          for e in (out, kept)))  # fmt: skip
                         # As of sums: what rounds up to the smallest normal may be flushed as well.
                         if ftz and dst is F32 and tiny and r == dst.min_normal:
                             return either(dst.name, out, 0)

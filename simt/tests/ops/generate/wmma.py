@@ -149,12 +149,11 @@ def instruction_of(shape, layouts, types, sat="", before=""):
     return f"wmma.mma.sync.aligned.{layouts[0]}.{layouts[1]}.{shape}{before}.{types}{sat}"
 
 
-def saturated(f, x, special):
-    """`.satfinite`: infinities become the largest finite numbers, NaN zero."""
+def unlimited(f, x, special):
+    """What `.satfinite` leaves of products of floats since sm_70: everything."""
     if special is not None:
-        return {"inf": f.max_bits, "-inf": f.sign_bit | f.max_bits, "nan": 0}[special]
-    bits = encode(f, x)
-    return bits & f.sign_bit | min(bits & (f.sign_bit - 1), f.max_bits)
+        return {"inf": f.inf_bits, "-inf": f.sign_bit | f.inf_bits, "nan": "nan"}[special]
+    return encode(f, x)
 
 
 def floats(shape, a_type, c_type, d_type, layouts, turn, satfinite=False, **more):
@@ -177,7 +176,7 @@ def floats(shape, a_type, c_type, d_type, layouts, turn, satfinite=False, **more
     fa, fc, fd = FLOAT[a_type], FLOAT[c_type], FLOAT[d_type]
     d = product(a, b, c, shape)
     if satfinite:
-        out = [[saturated(fd, x, special.get(i)) for x in row] for i, row in enumerate(d)]
+        out = [[unlimited(fd, x, special.get(i)) for x in row] for i, row in enumerate(d)]
     else:
         out = [[encode(fd, x) for x in row] for row in d]
     bits_a = [[encode(fa, x) for x in row] for row in a]
@@ -185,7 +184,7 @@ def floats(shape, a_type, c_type, d_type, layouts, turn, satfinite=False, **more
         bits_a[i][5] = {"inf": fa.inf_bits, "-inf": fa.sign_bit | fa.inf_bits, "nan": fa.inf_bits | 1 << fa.mant - 1}[what]
     notes = ["small integers: every partial sum is exact in any order"]
     if satfinite:
-        notes.append("PTX 6.5 took this away, and ptxas warns of other results from sm_70 on")
+        notes.append("PTX 6.5 took this away; ptxas warns of other results from sm_70 on, and an H100 limits nothing")
     name = f"{shape}.{layouts[0]}.{layouts[1]}.{types}{'.satfinite' if satfinite else ''}"
     yield test(name, instruction, shape, [a_type, a_type, c_type, d_type], layouts,
                [bits_a, [[encode(fa, x) for x in row] for row in b], [[encode(fc, x) for x in row] for row in c], out],
