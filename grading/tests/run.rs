@@ -338,7 +338,11 @@ fn text_that_is_no_ptx_and_instructions_nobody_knows_are_told_apart() {
         "narrow.ptx",
         "    .reg .b32 %r<3>;\n    cvta.global.u32 %r1, %r2;\n    ret;",
     );
-    exits(&touchstone(folder.path(), "narrow.ptx"), 3, "known forms: cvta");
+    exits(
+        &touchstone(folder.path(), "narrow.ptx"),
+        3,
+        "known forms: cvta",
+    );
     // Calls without an end run out of stack.
     let recursive = ".version 7.0\n.target sm_80\n.address_size 64\n.func f()\n{\n    call f;\n    ret;\n}\n\
         .visible .entry k()\n{\n    call f;\n    ret;\n}\n";
